@@ -1,0 +1,84 @@
+"""The course's plots: white background, told apart by marker and line and not by colour alone, numbers as text too."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+from matplotlib.figure import Figure
+
+from shared.evaluation import Score
+
+# Okabe and Ito (2008): colours that people with any colour vision can tell apart.
+STYLES = (
+    {"color": "#0072B2", "marker": "o", "linestyle": "-"},
+    {"color": "#D55E00", "marker": "s", "linestyle": "--"},
+    {"color": "#009E73", "marker": "^", "linestyle": ":"},
+)
+
+
+def new_figure(width: float = 6.4, height: float = 3.2) -> tuple[Figure, plt.Axes]:
+    """An empty figure of `width` x `height` inches."""
+    figure, axes = plt.subplots(figsize=(width, height), dpi=90, facecolor="white", layout="constrained")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(alpha=0.3)
+    return figure, axes
+
+
+def loss_curve(history: Mapping[str, Sequence[tuple[int, float]]], save_to: Path | None = None) -> Figure:
+    """Loss against step, a line for each name in `history`; written to `save_to` as PNG if given."""
+    figure, axes = new_figure()
+    for (name, points), style in zip(history.items(), STYLES, strict=False):
+        if points:
+            axes.plot(*zip(*points, strict=True), label=name, markersize=4, **style)
+    axes.set(xlabel="step", ylabel="loss (nats per token)")
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False)
+    if save_to:
+        save_to.parent.mkdir(parents=True, exist_ok=True)
+        figure.savefig(save_to)
+    plt.close(figure)
+    return figure
+
+
+def length_histogram(lengths: Sequence[int], limit: int) -> Figure:
+    """How many examples have how many tokens, and the limit beyond which they are cut."""
+    figure, axes = new_figure(height=2.6)
+    axes.hist(lengths, bins=min(30, max(5, len(set(lengths)))), color=STYLES[0]["color"], edgecolor="white")
+    axes.axvline(limit, color=STYLES[1]["color"], linestyle="--", label=f"limit: {limit} tokens")
+    axes.set(xlabel="tokens in an example", ylabel="examples")
+    axes.legend(frameon=False)
+    plt.close(figure)
+    return figure
+
+
+def score_bars(scores: Mapping[str, Score], save_to: Path | None = None) -> Figure:
+    """One bar for each score with its 95 % interval and its value; written to `save_to` as PNG if given."""
+    figure, axes = new_figure(height=0.6 + 0.5 * len(scores))
+    for row, score in enumerate(scores.values()):
+        axes.barh(row, score.value, color=STYLES[row % len(STYLES)]["color"], height=0.6, alpha=0.8)
+        error = [[max(0.0, score.value - score.low)], [max(0.0, score.high - score.value)]]
+        axes.errorbar(score.value, row, xerr=error, color="black", capsize=4)
+        text = f"{score.value:.0%}" if score.higher_is_better else f"{score.value:.2f}"
+        axes.annotate(text, (score.high, row), xytext=(6, 0), textcoords="offset points", va="center")
+    axes.set_yticks(range(len(scores)), list(scores))
+    axes.invert_yaxis()
+    first = next(iter(scores.values()))
+    axes.set(xlabel=f"{first.name} (n={first.n}, bars: 95 % interval)")
+    axes.set_xlim(0, 1.12 if first.higher_is_better else None)
+    if save_to:
+        figure.savefig(save_to)
+    plt.close(figure)
+    return figure
+
+
+def named_bars(values: Mapping[str, float], label: str) -> Figure:
+    """One bar for each name, its value written beside it."""
+    figure, axes = new_figure(height=0.8 + 0.45 * len(values))
+    bars = axes.barh(range(len(values)), list(values.values()), color=STYLES[0]["color"], height=0.6, alpha=0.8)
+    axes.bar_label(bars, fmt="{:,.0f}", padding=4)
+    axes.set_yticks(range(len(values)), list(values))
+    axes.invert_yaxis()
+    axes.set(xlabel=label)
+    axes.margins(x=0.15)
+    plt.close(figure)
+    return figure

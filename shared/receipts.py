@@ -1,0 +1,196 @@
+"""Receipts: what was run, on what, and what came out. No number stands in the course without one.
+
+python -m shared.receipts      writes the tables between <!-- table: ... --> markers anew (`make tables`)
+"""
+
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import psutil
+import torch
+
+from shared.errors import CourseError
+from shared.evaluation import Score
+from shared.profile import ROOT, Profile
+from shared.training import peak_rss_gib
+
+KEYS = (
+    "name notebook profile method model revision random_weights dataset dataset_sha256 device driver versions commit "
+    "date seed batch_size sequence_length accumulation trainable_parameters total_parameters weights_gib "
+    "peak_gib_allocated peak_gib_reserved step_s steps tokens_per_s wall_s metrics"
+).split()
+PACKAGES = ("torch", "transformers", "peft", "trl", "bitsandbytes", "accelerate", "datasets")
+
+
+class ReceiptError(CourseError):
+    """A receipt, or a table made of receipts, that is not complete."""
+
+
+def environment() -> dict[str, object]:
+    """Device, driver, package versions, commit and time of this process."""
+    gpu = torch.cuda.is_available()
+    return {
+        "device": torch.cuda.get_device_name() if gpu else f"CPU, {os.cpu_count()} cores, {platform.machine()}",
+        "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else None,
+        "versions": {"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
+        "commit": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def parameter_counts(model: torch.nn.Module) -> dict[str, object]:
+    """Trainable and total parameters (a 4-bit weight counts its values, not its bytes) and GiB of all tensors."""
+    total = trainable = size = 0
+    for parameter in model.parameters():
+        shape = getattr(getattr(parameter, "quant_state", None), "shape", None)
+        count = shape.numel() if shape else parameter.numel()
+        total += count
+        trainable += count if parameter.requires_grad else 0
+        size += parameter.numel() * parameter.element_size()
+    return {
+        "trainable_parameters": trainable,
+        "total_parameters": total,
+        "weights_gib": round(size / 2**30, 4),
+    }
+
+
+def write_receipt(profile: Profile, notebook: str, metrics: dict[str, Score | object], **measured: object) -> dict:
+    """Write `result.json` of this run into the profile's output folder and return what it holds.
+
+    `metrics` holds Scores or plain values. Raises ReceiptError if a key of the design is missing.
+    """
+    gpu = torch.cuda.is_available()
+    receipt = {
+        "name": f"{Path(notebook).stem}-{profile.name}",
+        "notebook": notebook,
+        "profile": profile.name,
+        "model": Path(profile.model).name if profile.weights_source == "folder" else profile.model,
+        "revision": profile.revision,
+        "weights_source": profile.weights_source,
+        "random_weights": is_random(profile),
+        "seed": profile.seed,
+        "peak_gib_allocated": round(torch.cuda.max_memory_allocated() / 2**30, 3) if gpu else None,
+        "peak_rss_gib": round(peak_rss_gib(), 2),
+        "peak_gib_reserved": round(torch.cuda.max_memory_reserved() / 2**30, 3) if gpu else None,
+        "wall_s": round(time.time() - psutil.Process().create_time(), 1),  # of the process, imports included
+        **environment(),
+        **measured,
+        "metrics": {name: value.as_dict() if isinstance(value, Score) else value for name, value in metrics.items()},
+    }
+    if missing := [key for key in KEYS if key not in receipt]:
+        raise ReceiptError(f"The receipt of {notebook} lacks {', '.join(missing)}: pass them to write_receipt.")
+    profile.output_dir.mkdir(parents=True, exist_ok=True)
+    write_text(profile.output_dir / "result.json", json.dumps(receipt, indent=2, default=str) + "\n")
+    return receipt
+
+
+def is_random(profile: Profile) -> bool:
+    """True where the model's config.json says `"random_weights": true`: a checkpoint made for timing alone."""
+    config = Path(profile.weights or profile.model) / "config.json"
+    return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("random_weights") is True
+
+
+def newest_folder(output_dir: Path, pattern: str) -> str | None:
+    """The folder, relative to `output_dir`, of the newest file whose name matches `pattern`; None if there is none."""
+    files = sorted(output_dir.rglob(pattern), key=lambda path: path.stat().st_mtime)
+    return str(files[-1].parent.relative_to(output_dir)) if files else None
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a file in one step: there is never half of it under its name."""
+    unfinished = path.with_name(path.name + ".unfinished")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)
+
+
+def read_receipts(folder: Path) -> list[dict]:
+    """All receipts in `folder`, in the order of their names."""
+    return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
+
+
+def runs_table(receipts: list[dict]) -> str:
+    """A Markdown table, a row for each run: profile, model, metric before and after, speed, memory, time."""
+
+    def share(score: dict | None) -> str:
+        return f"{score['value']:.0%} ({score['low']:.0%} to {score['high']:.0%})" if score else "–"
+
+    rows = [
+        "| run | model | device | exact match before | after | trained in | tokens/s | peak memory | whole notebook |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for r in receipts:
+        model = Path(r["model"]).name + (" (random weights)" if r["random_weights"] else "")
+        if r.get("error"):
+            rows.append(f"| {r['name']} | {model} | {r['device']} | failed: {r['error']} | | | | | |")
+            continue
+        before, after = (None, None) if r["random_weights"] else (r["metrics"]["before"], r["metrics"]["after"])
+        memory = f"{r['peak_gib_allocated']:.1f} GiB GPU" if r["peak_gib_allocated"] else f"{r['peak_rss_gib']:.1f} GiB"
+        rows.append(
+            f"| {r['profile']} | {model} | {r['device']} | {share(before)} | {share(after)} | {r['train_s']:.0f} s "
+            f"| {r['tokens_per_s']:,.0f} | {memory} | {r['wall_s']:.0f} s |"
+        )
+    return "\n".join(rows)
+
+
+MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+
+
+def fill_tables(page: Path) -> str:
+    """The text of `page`, a Markdown file or a notebook, with every marked table made anew from receipts.
+
+    A marker names the receipts by a glob from the top of the repository. Raises ReceiptError if there are none.
+    """
+
+    def fill(match: re.Match) -> str:
+        paths = sorted(ROOT.glob(match[2]))
+        if not paths:
+            raise ReceiptError(f"{page.name}: no receipt matches {match[2]}; correct the marker.")
+        receipts = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
+        return f"{match[1]}\n{runs_table(receipts)}\n\n{match[3]}"
+
+    text = page.read_text(encoding="utf-8")
+    if page.suffix != ".ipynb":
+        return MARKER.sub(fill, text)
+    import nbformat  # takes two seconds, and notebooks import this module
+
+    notebook = nbformat.reads(text, 4)
+    for cell in notebook.cells:
+        if cell.cell_type == "markdown":
+            cell.source = MARKER.sub(fill, cell.source)
+    return nbformat.writes(notebook) + "\n"
+
+
+def main() -> None:
+    for page in [ROOT / "README.md", *sorted(ROOT.glob("0*-*/README.md")), *sorted(ROOT.glob("0*-*/*.ipynb"))]:
+        write_text(page, fill_tables(page))
+        print(f"{page.relative_to(ROOT)} is in step with its receipts")
+
+
+def _installed(package: str) -> bool:
+    try:
+        return bool(importlib.metadata.version(package))
+    except importlib.metadata.PackageNotFoundError:
+        return False
+
+
+def _output(*command: str) -> str | None:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return None
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except CourseError as error:
+        sys.exit(f"error: {error}")

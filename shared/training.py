@@ -1,0 +1,109 @@
+"""What a training cell reports while it runs: progress, the time of each step, peak memory."""
+
+import resource
+import statistics
+import sys
+import time
+
+import torch
+from IPython.display import display
+from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+from transformers.trainer_callback import PrinterCallback, ProgressCallback
+from transformers.utils.notebook import NotebookProgressCallback
+
+
+def peak_rss_gib() -> float:
+    """GiB of RAM of this process at its peak."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak / (2**30 if sys.platform == "darwin" else 2**20)  # macOS counts bytes, Linux KiB
+
+
+def peak_memory() -> tuple[str, float]:
+    """("GPU", GiB allocated at the peak since the last reset) or, without a GPU, ("RAM", GiB at the peak)."""
+    if torch.cuda.is_available():
+        return "GPU", torch.cuda.max_memory_allocated() / 2**30
+    return "RAM", peak_rss_gib()
+
+
+class Progress(TrainerCallback):
+    """One line that is rewritten as the training goes on, in JupyterLab and in `make run` alike."""
+
+    def __init__(self, interval: float = 1.0):
+        self.interval = interval  # seconds between two updates
+        self.line, self.loss, self.shown = None, "", 0.0
+
+    def _show(self, text: str) -> None:
+        data, metadata = {"text/plain": text}, {"progress": True}
+        if self.line is None:
+            self.line = display(data, raw=True, metadata=metadata, display_id=True)
+        else:
+            self.line.update(data, raw=True, metadata=metadata)
+        self.shown = time.monotonic()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.began, self.first = time.monotonic(), state.global_step
+        self._show(f"step {state.global_step}/{state.max_steps}")
+
+    def on_log(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs=None, **kwargs
+    ) -> None:
+        if "loss" in (logs or {}):
+            self.loss = f" · loss {float(logs['loss']):.3f}"
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        if time.monotonic() - self.shown >= self.interval:
+            pace = (time.monotonic() - self.began) / max(1, state.global_step - self.first)
+            left = pace * (state.max_steps - state.global_step)
+            self._show(f"step {state.global_step}/{state.max_steps}{self.loss} · {pace:.2f} s/step · {left:.0f} s left")
+
+    def on_train_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        seconds = time.monotonic() - self.began
+        self._show(f"{state.global_step} steps in {seconds:.0f} s, evaluation and checkpoints included{self.loss}")
+
+
+class Stopwatch(TrainerCallback):
+    """Times each optimiser step, evaluation and checkpoints left out; the GPU is waited for at both ends."""
+
+    def __init__(self) -> None:
+        self.step_seconds: list[float] = []
+
+    def _now(self) -> float:
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()
+        return time.perf_counter()
+
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.step_seconds.clear()
+        if torch.cuda.is_available():
+            torch.cuda.reset_peak_memory_stats()
+
+    def on_step_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.began = self._now()
+
+    def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        self.step_seconds.append(self._now() - self.began)
+
+    def speed(self, trainer: Trainer) -> dict[str, float]:
+        """Median seconds a step, tokens a second (prompt and completion, without padding) and steps."""
+        tokens = max(entry.get("num_tokens", 0) for entry in trainer.state.log_history)
+        return {
+            "step_s": statistics.median(self.step_seconds),
+            "tokens_per_s": tokens / sum(self.step_seconds),
+            "steps": len(self.step_seconds),
+        }
+
+
+def quiet(trainer: Trainer) -> Trainer:
+    """Take out the callbacks that print or draw by themselves: Progress stands in for them."""
+    for callback in (PrinterCallback, ProgressCallback, NotebookProgressCallback):
+        trainer.remove_callback(callback)
+    return trainer
+
+
+def loss_history(trainer: Trainer) -> dict[str, list[tuple[int, float]]]:
+    """(step, loss) pairs as logged, under "training" and "held-out"."""
+    history = trainer.state.log_history
+    return {
+        "training": [(entry["step"], float(entry["loss"])) for entry in history if "loss" in entry],
+        "held-out": [(entry["step"], float(entry["eval_loss"])) for entry in history if "eval_loss" in entry],
+    }
