@@ -1,0 +1,116 @@
+"""What the notebook's trainer costs over a hand-written loop: same model, batches and LoRA layers, taking turns.
+
+make bench        prints the ratio of the medians for profiles tiny and small; absolute times are this machine's
+"""
+
+import itertools
+import statistics
+import sys
+import tempfile
+import time
+
+import torch
+from datasets import Dataset
+from peft import LoraConfig
+from transformers import TrainerCallback, set_seed
+from trl import SFTConfig, SFTTrainer
+
+from shared.data import DATA_DIR, ORDERS_HELDOUT, load_examples
+from shared.models import fetch_weights, load_model, load_tokenizer
+from shared.profile import Profile, load_profile
+from shared.training import quiet
+
+STEPS = 6  # in a turn; the first is left out
+
+
+class Moments(TrainerCallback):
+    """The time at which each step ended."""
+
+    def __init__(self) -> None:
+        self.ends: list[float] = []
+
+    def on_step_end(self, args, state, control, **kwargs) -> None:
+        self.ends.append(now())
+
+
+def now() -> float:
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def differences(moments: list[float]) -> list[float]:
+    return [after - before for before, after in itertools.pairwise(moments)]
+
+
+def hand_written(model: torch.nn.Module, batches: list[dict], learning_rate: float) -> list[float]:
+    """Seconds of each step but the first of a plain PyTorch loop over `batches`."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(parameters, lr=learning_rate, weight_decay=0.0, fused=True)
+    model.train()
+    ends = []
+    for batch in batches:
+        loss = model(**{name: tensor.to(model.device) for name, tensor in batch.items()}).loss
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(parameters, 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        ends.append(now())
+    return differences(ends)
+
+
+def compare(profile: Profile, turns: int) -> tuple[float, float]:
+    """Median seconds a step of the trainer and of the hand-written loop."""
+    set_seed(profile.seed)
+    tokenizer = load_tokenizer(profile.weights)
+    model = load_model(profile.weights, quantize="nf4")
+    lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
+    train = Dataset.from_list(
+        load_examples(None, DATA_DIR / profile.train_file, ORDERS_HELDOUT, seed=0).train[: profile.batch_size * STEPS]
+    )
+    trained, written = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        options = SFTConfig(
+            output_dir=folder,
+            max_steps=STEPS,
+            per_device_train_batch_size=profile.batch_size,
+            learning_rate=profile.learning_rate,
+            optim="adamw_torch_fused",
+            gradient_checkpointing=profile.gradient_checkpointing,
+            bf16=False,
+            save_strategy="no",
+            logging_steps=STEPS,
+            report_to=[],
+            disable_tqdm=True,
+        )
+        for turn in range(turns):
+            moments = Moments()
+            trainer = quiet(
+                SFTTrainer(
+                    model=model,
+                    args=options,
+                    train_dataset=train,
+                    processing_class=tokenizer,
+                    peft_config=lora if turn == 0 else None,
+                    callbacks=[moments],
+                )
+            )
+            model = trainer.model
+            batches = list(trainer.get_train_dataloader())
+            trainer.train()
+            trained += differences(moments.ends)
+            written += hand_written(model, batches, profile.learning_rate)
+    return statistics.median(trained), statistics.median(written)
+
+
+def main() -> None:
+    names = sys.argv[1:] or (["full"] if torch.cuda.is_available() else ["tiny", "small"])
+    print("profile   trainer s/step   by hand s/step   ratio")
+    for name in names:
+        profile = fetch_weights(load_profile("bench", {"PROFILE": name}))
+        trainer, by_hand = compare(profile, turns=5 if name == "tiny" else 3)
+        print(f"{profile.name:8}  {trainer:14.3f}   {by_hand:14.3f}   {trainer / by_hand:5.2f}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,2 @@
+def lora_parameters(inputs: int, outputs: int, rank: int) -> int:
+    return rank * inputs * outputs  # rank times the layer's own size

@@ -1,0 +1,2 @@
+def merge(weight, A, B, alpha, rank):
+    return weight + alpha / rank * B @ A
