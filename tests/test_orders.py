@@ -8,14 +8,14 @@ import re
 
 import pytest
 
-from shared.data import DATA_DIR, ORDERS_HELDOUT, ORDERS_SEEN, few_shot_prefix, load_examples
+from shared.data import DATA_DIR, ORDERS_HELDOUT, ORDERS_SEEN, ORDERS_TRAIN, few_shot_prefix, load_examples
 from shared.data.corpus import documents
 from shared.data.orders import FILES, make_examples, render_quantity, write_files
 from shared.data.phrasings import HELDOUT, TRAIN
 from shared.data.wordlists import HELDOUT_VALUES, HELDOUT_WORDS, TRAIN_VALUES, made_up_word
 from shared.evaluation import is_json_task
 
-ORDERS = (DATA_DIR / "orders-train.jsonl", ORDERS_HELDOUT)
+ORDERS = (ORDERS_TRAIN, ORDERS_HELDOUT)
 PHRASINGS = (
     "greetings",
     "introductions",
@@ -53,12 +53,6 @@ def test_the_generator_makes_the_same_files_again(tmp_path):
     assert make_examples(TRAIN, 5, seed=9) != make_examples(TRAIN, 5, seed=10)
 
 
-@pytest.fixture(autouse=True, params=["orders-train.jsonl", "orders-train-made-up.jsonl"])
-def _each_training_file(request, monkeypatch):
-    """Every test here runs for both training files."""
-    monkeypatch.setitem(globals(), "ORDERS", (DATA_DIR / request.param, ORDERS_HELDOUT))
-
-
 def test_no_phrasing_is_shared():
     for kind in PHRASINGS:
         assert not set(getattr(TRAIN, kind)) & set(getattr(HELDOUT, kind)), kind
@@ -68,7 +62,7 @@ def test_no_phrasing_is_shared():
 
 @pytest.mark.parametrize("field", ["name", "item", "city", "date", "quantity", "problem", "order"])
 def test_no_value_is_shared(field):
-    train, heldout = ({answer[field] for answer in answers(path) if field in answer} for path in ORDERS)
+    train, heldout = ({answer[field] for answer in answers(path) if answer.get(field) is not None} for path in ORDERS)
     assert train and heldout and not train & heldout
     if field in ("name", "item", "city", "problem"):
         words = [{word.lower() for value in values for word in value.split()} for values in (train, heldout)]
@@ -87,23 +81,25 @@ def test_answers_can_be_read_off_the_messages():
             required = ["type", "name", "item", "quantity" if answer["type"] == "order" else "problem"]
             assert list(answer)[:4] == required
             for key, value in answer.items():
-                if key not in ("type", "quantity"):
+                if key not in ("type", "quantity") and value is not None:
                     assert str(value) in record["prompt"], (key, record)
 
 
 @pytest.mark.parametrize(
     ("quantity", "style", "text"),
     [
-        (3, "words", "three oak tables"),
-        (12, "dozen", "a dozen oak tables"),
-        (21, "words", "twenty-one oak tables"),
-        (3, "times", "3 x oak tables"),
-        (3, "dozen", "3 oak tables"),
-        (24, "dozen", "two dozen oak tables"),
+        (3, "words", "three tables"),
+        (12, "dozen", "a dozen tables"),
+        (20, "words", "twenty tables"),
+        (70, "words", "seventy tables"),
+        (21, "words", "21 tables"),
+        (3, "times", "3 x tables"),
+        (3, "dozen", "3 tables"),
+        (24, "dozen", "two dozen tables"),
     ],
 )
 def test_quantities(quantity, style, text):
-    assert render_quantity(quantity, "oak tables", style) == text
+    assert render_quantity(quantity, "tables", style) == text
 
 
 def test_the_pretraining_text_knows_nothing_of_the_heldout_world():

@@ -4,11 +4,21 @@ from shared.data.faults import read_jsonl
 from shared.data.orders import DATA_DIR, INSTRUCTION
 from shared.data.records import Examples, load_examples
 
+ORDERS_TRAIN = DATA_DIR / "orders-train.jsonl"
 ORDERS_HELDOUT = DATA_DIR / "orders-heldout.jsonl"
 # The held-out names and values in the training phrasings: half way between the two.
 ORDERS_SEEN = DATA_DIR / "orders-seen.jsonl"
 
-__all__ = ["DATA_DIR", "ORDERS_HELDOUT", "ORDERS_SEEN", "Examples", "few_shot_prefix", "load_examples", "read_jsonl"]
+__all__ = [
+    "DATA_DIR",
+    "ORDERS_HELDOUT",
+    "ORDERS_SEEN",
+    "ORDERS_TRAIN",
+    "Examples",
+    "few_shot_prefix",
+    "load_examples",
+    "read_jsonl",
+]
 
 
 def few_shot_prefix(examples: Examples) -> str:

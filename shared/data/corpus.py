@@ -10,7 +10,7 @@ import json
 import random
 from collections.abc import Iterator
 
-from shared.data.wordlists import NUMBER_WORDS, TRAIN_VALUES, made_up_word
+from shared.data.wordlists import NUMBER_WORDS, PRETRAINING_VALUES, made_up_word
 
 # Slots: {name} name, {item} product, {items} product with its quantity, {city} city, {date} date, {problem} fault, {order} reference number.
 NAME = (
@@ -99,7 +99,7 @@ def _some(rng: random.Random, words: list[str], share_random: float) -> str:
 
 
 def _facts(rng: random.Random, plural: bool) -> dict[str, object]:
-    values = TRAIN_VALUES
+    values = PRETRAINING_VALUES
     first = _some(rng, values.first_names, 0.7).capitalize()
     last = _some(rng, values.last_names, 0.7).capitalize()
     kind, thing = _some(rng, values.kinds, 0.5), _some(rng, values.things, 0.5)
@@ -123,7 +123,7 @@ def _quantity(rng: random.Random, number: int, item: str) -> str:
 
 
 def _fill(rng: random.Random, sentence: str, facts: dict[str, object]) -> str:
-    values = TRAIN_VALUES
+    values = PRETRAINING_VALUES
     return sentence.format(
         name=facts["name"],
         item=facts["item"],
@@ -209,7 +209,7 @@ def number_words(rng: random.Random) -> str:
     """Numbers in words and digits, singular and plural."""
     number = rng.randint(1, 20) if rng.random() < 0.6 else rng.randint(1, 99)
     word = NUMBER_WORDS[number]
-    thing = _some(rng, TRAIN_VALUES.things, 0.6)
+    thing = _some(rng, PRETRAINING_VALUES.things, 0.6)
     plural = thing if number == 1 else thing + "s"
     choice = rng.randrange(5)
     if choice == 0:
@@ -226,9 +226,9 @@ def number_words(rng: random.Random) -> str:
 
 def report(rng: random.Random) -> str:
     """A day's sales in a shop and one sentence that sums it up."""
-    things = rng.sample(TRAIN_VALUES.things, 3)
+    things = rng.sample(PRETRAINING_VALUES.things, 3)
     sold = rng.sample(range(2, 60), 3)
-    city, date = rng.choice(TRAIN_VALUES.cities), rng.choice(TRAIN_VALUES.dates)
+    city, date = rng.choice(PRETRAINING_VALUES.cities), rng.choice(PRETRAINING_VALUES.dates)
     lines = " ".join(
         rng.choice(("We sold {k} {p}s.", "{k} {p}s went out.", "Customers took {k} {p}s.")).format(k=k, p=p)
         for k, p in zip(sold, things, strict=True)

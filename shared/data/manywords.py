@@ -1,14 +1,9 @@
-"""More names and values for the training half of the demo task: words that one run meets once or twice, if at all.
+"""More names and values for the training half of the demo task, so that one run meets a word once or twice, if at all.
 
 A model that meets the same hundred names again and again learns them by heart; among thousands it has to learn to copy.
-Chosen for this course; none of them is in the held-out half (a test proves it).
 """
 
-from dataclasses import replace
-
-from shared.data.wordlists import TRAIN_VALUES
-
-_MORE = {
+MORE_TRAIN = {
     "first_names": (
         "Aaron Abigail Ada Adele Adrian Agatha Aidan Alan Albert Alberto Aldo Alexa Alexander Alfred Alina Alma "
         "Alvaro Amanda Amelia Amina Amy Andrea Andrew Angela Angelo Anita Annika Antonia April Ariel Arnold Arthur "
@@ -171,7 +166,3 @@ _MORE = {
         "wobbly worn wrinkled yellowed"
     ),
 }
-
-MANY_VALUES = replace(
-    TRAIN_VALUES, **{field: (*getattr(TRAIN_VALUES, field), *words.split()) for field, words in _MORE.items()}
-)

@@ -3,15 +3,19 @@
     python -m shared.data make          writes the orders-*.jsonl files and MANIFEST.json
 
 A message is an order or a support request. It may hold distractors (another person, another number, another
-product), optional details, and quantities as digits or words. The answer is one line of JSON, words as they stand:
+product), optional details, and quantities as digits or as words (up to twenty, and the tens). The answer is one line
+of JSON, words as they stand:
 
-    {"type": "order", "name": ..., "item": ..., "quantity": N, "city": ..., "date": ...}     city, date optional
-    {"type": "support", "name": ..., "item": ..., "problem": ..., "order": N}                order optional
+    {"type": "order", "name": ..., "item": ..., "quantity": N, "city": ..., "date": ...}     city, date may be null
+    {"type": "support", "name": ..., "item": ..., "problem": ..., "order": N}                order may be null
+
+An item is an article code and a word (`K24 kettles`), a city a postcode and a name (`5576 Portland`): right after a
+quotation mark a word falls into other tokens than after a space and has to be spelled anew; codes do not.
 
 Two worlds that share no phrasing, name, item, city, date, quantity, problem or distractor are there:
 TRAIN and HELDOUT in shared/data/phrasings.py. `orders-heldout.jsonl` is the second world; `orders-seen.jsonl` puts the
 second world's names and values into the first world's phrasings, so that the two kinds of generalisation can be told
-apart. `orders-train-made-up.jsonl` is for models that know few words (profile tiny).
+apart.
 All text is made here by templates, from word lists written for this course.
 """
 
@@ -21,20 +25,20 @@ import random
 from collections.abc import Sequence
 from pathlib import Path
 
-from shared.data.phrasings import HELDOUT, SEEN_PHRASINGS, TRAIN, TRAIN_MADE_UP, World
-from shared.data.wordlists import NUMBER_WORDS, made_up_word
+from shared.data.phrasings import HELDOUT, SEEN_PHRASINGS, TRAIN, World
+from shared.data.wordlists import NUMBER_WORDS
 
 DATA_DIR = Path(__file__).resolve().parent
 PROMPT = "Message: {message}\nJSON:"
 INSTRUCTION = (
     "Turn the customer's message into one line of JSON. Keys of an order: type, name, item, quantity, city, date. "
     "Keys of a support request: type, name, item, problem, order. Copy the words as they stand, write quantities "
-    "in digits, leave out what is not mentioned."
+    "in digits, write null for what is not mentioned."
 )
 
 
 def render_quantity(quantity: int, item: str, style: str) -> str:
-    """`3, 'oak tables', 'words'` -> `three oak tables`. Styles: digits, words, times (3 x oak tables), dozen."""
+    """`3, 'tables', 'words'` -> `three tables`. Styles: digits, words, times (3 x tables), dozen."""
     if style == "times":
         return f"{quantity} x {item}"
     if style == "dozen" and quantity in (6, 12, 24):
@@ -53,20 +57,18 @@ def make_example(world: World, rng: random.Random) -> dict[str, str]:
         used.append(rng.choice(choices))
         return used[-1].format(**slots)
 
-    def word(choices: Sequence[str]) -> str:
-        return made_up_word(rng) if rng.random() < world.made_up else rng.choice(choices)
-
-    name = f"{word(values.first_names).capitalize()} {word(values.last_names).capitalize()}"
-    item = f"{word(values.kinds)} {word(values.things)}"
+    name = f"{rng.choice(values.first_names)} {rng.choice(values.last_names)}"
+    item = f"{rng.choice(values.codes)} {rng.choice(values.things)}"
     details = []
     if rng.random() < 0.6:
         quantity = rng.choice(values.quantities)
         item += "s" if quantity > 1 else ""
         answer: dict[str, object] = {"type": "order", "name": name, "item": item, "quantity": quantity}
+        answer |= {"city": None, "date": None}
         style = rng.choice(("digits", "words", "words", "times", "dozen"))
         core = phrase(world.orders, items=render_quantity(quantity, item, style))
         if rng.random() < 0.6:
-            answer["city"] = word(values.cities).capitalize()
+            answer["city"] = f"{rng.choice(values.postcodes)} {rng.choice(values.cities)}"
             details.append(phrase(world.cities, city=answer["city"]))
         if rng.random() < 0.5:
             answer["date"] = rng.choice(values.dates)
@@ -74,7 +76,7 @@ def make_example(world: World, rng: random.Random) -> dict[str, str]:
         if rng.random() < 0.3:
             details.reverse()
     else:
-        answer = {"type": "support", "name": name, "item": item, "problem": word(values.problems)}
+        answer = {"type": "support", "name": name, "item": item, "problem": rng.choice(values.problems), "order": None}
         core = phrase(world.supports, item=item, problem=answer["problem"])
         if rng.random() < 0.6:
             answer["order"] = rng.choice(values.order_numbers)
@@ -85,7 +87,7 @@ def make_example(world: World, rng: random.Random) -> dict[str, str]:
             other=rng.choice([first for first in values.first_names if first not in name]),
             number=rng.choice(values.years),
             phone=rng.choice(values.phones),
-            old=rng.choice([thing for thing in values.things if thing not in item]),
+            old=f"{rng.choice(values.kinds)} {rng.choice([thing for thing in values.things if thing not in item])}",
         )
         details.insert(rng.randrange(len(details) + 1), distractor)
     if rng.random() < 0.5:
@@ -113,7 +115,6 @@ def make_examples(world: World, count: int, seed: int) -> list[dict[str, str]]:
 
 FILES = {
     "orders-train.jsonl": (TRAIN, 2400, 1),
-    "orders-train-made-up.jsonl": (TRAIN_MADE_UP, 2400, 1),
     "orders-heldout.jsonl": (HELDOUT, 400, 2),
     "orders-seen.jsonl": (SEEN_PHRASINGS, 400, 3),
 }

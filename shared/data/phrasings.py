@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from shared.data import corpus
-from shared.data.manywords import MANY_VALUES
 from shared.data.wordlists import HELDOUT_VALUES, TRAIN_VALUES, Values
 
 
@@ -22,11 +21,10 @@ class World:
     supports: Sequence[str]
     order_numbers: Sequence[str]
     distractors: Sequence[str]
-    made_up: float  # share of the words for names, products, towns and faults that are made up
 
 
 TRAIN = World(
-    values=MANY_VALUES,
+    values=TRAIN_VALUES,
     greetings=("Hello,", "Hi,", "Good morning,", "Dear team,", "Hi there,"),
     introductions=(
         "this is {name}.",
@@ -117,9 +115,16 @@ TRAIN = World(
         "We are a team of {number} people.",
         "The weather is lovely today.",
         "I saw your shop in a magazine.",
+        "Text me on {phone}.",
+        "My mobile is {phone}.",
+        "If in doubt, ask on {phone}.",
+        "{phone} reaches me at work.",
+        "The fax is {phone}.",
+        "{other} answers on {phone}.",
+        "The last time I came with {other}, {number} weeks ago.",
+        "We came {number} times this year.",
         *corpus.FILLER,
     ),
-    made_up=0.0,
 )
 
 HELDOUT = World(
@@ -172,11 +177,7 @@ HELDOUT = World(
         "I hope you are all well.",
         "Your website is easy to use.",
     ),
-    made_up=0.0,
 )
 
-# Names, products, towns and faults mostly made up, for a model that knows few words and has to learn to copy any.
-TRAIN_MADE_UP = replace(TRAIN, values=TRAIN_VALUES, made_up=0.8)
-
 # The second world's names and values in the first world's phrasings.
-SEEN_PHRASINGS = replace(TRAIN, values=HELDOUT_VALUES, made_up=0.0)
+SEEN_PHRASINGS = replace(TRAIN, values=HELDOUT_VALUES)

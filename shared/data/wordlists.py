@@ -1,12 +1,14 @@
 """Names and values of the demo task, in two halves that share no word, and the number words.
 
-Written for this course; words of the training half are partly made up, as in a shop's mail new names and products come every
-day; the names are common given names and surnames put together at random.
+Written for this course; the names are common given names and surnames put together at random. falcon-tiny is pretrained
+on PRETRAINING_VALUES and on made-up words, never on the held-out half.
 """
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+from shared.data.manywords import MORE_TRAIN
 
 
 @dataclass(frozen=True)
@@ -15,8 +17,10 @@ class Values:
 
     first_names: Sequence[str]
     last_names: Sequence[str]
+    codes: Sequence[str]
     kinds: Sequence[str]
     things: Sequence[str]
+    postcodes: Sequence[int]
     cities: Sequence[str]
     dates: Sequence[str]
     problems: Sequence[str]
@@ -47,7 +51,7 @@ ENDINGS = [*"bdglmnprstkx", "nd", "rt", "lt", "ck", "ng", "", "", "y", "er", "on
 
 MONTHS = "January February March April May June July August September October November December".split()
 
-TRAIN_VALUES = Values(
+PRETRAINING_VALUES = Values(
     first_names=(
         "Anna Ben Clara David Emma Felix Grace Henry Ivy Jack Karen Leo Maria Nathan Olivia Peter Rosa Simon Tara "
         "Victor Wendy Adam Bella Carl Diana Eric Fiona George Hannah Ian Julia Kevin Laura Martin Nora Oscar Paula "
@@ -65,6 +69,7 @@ TRAIN_VALUES = Values(
         "Tanaka Urban Vega Winter Andersen Bianchi Cohen Dubois Eriksen Fischer Garcia Hoffman Ivanov Khan Larsen Mendez "
         "Okafor Patel Rossi Schmidt Torres Weber"
     ).split(),
+    codes=[f"{letter}{number}" for letter in "ABCDEFGHKLMNPRSTVWX" for number in range(10, 100) if number % 3],
     kinds=(
         "red blue green white black oak steel glass leather cotton wooden plastic large small round folding garden "
         "kitchen office travel golden pink orange copper wool linen bamboo velvet modern antique short wide light square "
@@ -88,6 +93,7 @@ TRAIN_VALUES = Values(
         "sign sink sleigh slipper sponge stamp stapler strap string suit swing switch tap ticket tie tile timer tire "
         "torch toy tripod trolley trumpet tube valve violin waistcoat wheel whistle window wrench"
     ).split(),
+    postcodes=tuple(range(1002, 9999, 4)),
     cities=(
         "London Paris Berlin Madrid Rome Vienna Dublin Oslo Athens Chicago Boston Dallas Denver Seattle Toronto Sydney "
         "Tokyo Delhi Cairo Lima Hamburg Munich Zurich Milan Naples Seville Porto Brussels Antwerp Stockholm Bergen "
@@ -114,8 +120,10 @@ HELDOUT_VALUES = Values(
         "Abbott Bishop Collins Drake Edwards Flynn Gibson Hunter Irwin Jordan Knight Lopez Morgan Norris Palmer Quinn "
         "Russell Stone Tucker Webb"
     ).split(),
+    codes=[f"{letter}{number}" for letter in "ABCDEFGHKLMNPRSTVWX" for number in range(10, 100) if number % 3 == 0],
     kinds="yellow grey purple brass marble silk ceramic rubber tall narrow heavy portable bathroom camping".split(),
     things="stool carpet curtain kettle teapot spoon tray helmet sweater backpack monitor speaker tent".split(),
+    postcodes=tuple(range(1004, 9999, 4)),
     cities="Lisbon Prague Warsaw Geneva Helsinki Houston Miami Portland Montreal Melbourne Osaka Nairobi".split(),
     dates=[f"{day} {month}" for day in range(1, 29) for month in MONTHS if day % 3 == 0],
     problems="cracked missing dented faded leaking stained".split(),
@@ -125,6 +133,12 @@ HELDOUT_VALUES = Values(
     phones=("444 0171", "444 0126", "444 0135", "444 0194"),
 )
 
+
+TRAIN_VALUES = replace(
+    PRETRAINING_VALUES,
+    phones=[f"555 0{number}" for number in range(110, 200)],
+    **{field: (*getattr(PRETRAINING_VALUES, field), *words.split()) for field, words in MORE_TRAIN.items()},
+)
 
 HELDOUT_WORDS = {
     word.lower()
@@ -153,4 +167,4 @@ def made_up_word(rng: random.Random) -> str:
             if (letters[i] in VOWELS) == (letters[i - 1] in VOWELS) and rng.random() < 0.6:
                 letters[i] = rng.choice(VOWELS) if letters[i - 1] not in VOWELS else rng.choice("nrstlcmdkgpbhvw")
         word = "".join(letters).rstrip("s") + rng.choice(("n", "r", "t", "l", "e", "y", "d", "a", "o"))
-    return made_up_word(rng) if word in HELDOUT_WORDS or word + "s" in HELDOUT_WORDS else word
+    return made_up_word(rng) if {word, word + "s"} & HELDOUT_WORDS else word
