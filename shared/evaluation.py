@@ -4,12 +4,14 @@ import copy
 import json
 import math
 import random
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from statistics import NormalDist, fmean
 
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
+
+from shared.models.quantization import expanded_weights
 
 Z95 = NormalDist().inv_cdf(0.975)
 
@@ -63,11 +65,6 @@ def clearly_better(before: Score, after: Score) -> bool:
     if before.higher_is_better:
         return after.low > before.high
     return after.high < before.low
-
-
-def best(scores: Iterable[Score]) -> Score:
-    """The best of several scores of one metric."""
-    return max(scores, key=lambda score: score.value if score.higher_is_better else -score.value)
 
 
 class FirstLine(StoppingCriteria):
@@ -126,15 +123,16 @@ def generate(
             cache = copy.deepcopy(prefix_cache)
             cache.batch_repeat_interleave(len(rows))
         stop = [FirstLine(tokenizer, ids.shape[1])] if first_line_only else []
-        output = model.generate(
-            input_ids=ids,
-            attention_mask=mask,
-            past_key_values=cache,
-            max_new_tokens=max_new_tokens,
-            do_sample=False,
-            pad_token_id=tokenizer.pad_token_id,
-            stopping_criteria=StoppingCriteriaList(stop),
-        )
+        with expanded_weights(model):
+            output = model.generate(
+                input_ids=ids,
+                attention_mask=mask,
+                past_key_values=cache,
+                max_new_tokens=max_new_tokens,
+                do_sample=False,
+                pad_token_id=tokenizer.pad_token_id,
+                stopping_criteria=StoppingCriteriaList(stop),
+            )
         answers = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
         completions.update(zip(rows, answers, strict=True))
     tokenizer.padding_side = side

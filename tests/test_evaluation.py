@@ -69,7 +69,6 @@ def test_clearly_better_needs_intervals_apart():
     assert not clearly_better(low, Score("m", 0.8, 100, 0.29, 0.9))
     p_low, p_high = Score("p", 2, 9, 1, 3, False), Score("p", 5, 9, 4, 6, False)
     assert clearly_better(p_high, p_low) and not clearly_better(p_low, p_high)
-    assert evaluation.best([p_high, p_low]) is p_low and evaluation.best([low, high]) is high
 
 
 def test_batches_padded_on_the_left_answer_like_single_prompts(tiny):

@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM
 from shared.errors import QuantizationError, WeightsError
 from shared.models import PROJECTIONS, fetch_weights, load_model, load_tokenizer, quantized_layers
 from shared.models.falcon import plain_linear_layers
-from shared.models.quantization import check_quantized, keep_gradients, nf4_config
+from shared.models.quantization import check_quantized, expanded_weights, keep_gradients, nf4_config
 from shared.profile import TINY_MODEL, load_profile
 
 LAYERS = json.loads((TINY_MODEL / "config.json").read_text())["num_hidden_layers"]
@@ -39,6 +39,30 @@ def test_load_model_quantises_every_projection():
     }
     assert names == set(PROJECTIONS)
     assert all(layer.quant_state.quant_type == "nf4" and layer.quant_state.nested for layer in quantized_layers(model))
+
+
+def test_expanded_weights_compute_the_same_and_go_away():
+    model, tokens = load_model(TINY_MODEL, quantize="nf4", dtype=torch.float32).eval(), torch.arange(2, 40)[None]
+    with torch.inference_mode():
+        packed = model(tokens).logits
+        with expanded_weights(model):
+            assert all("forward" in vars(layer) for layer in quantized_layers(model))
+            torch.testing.assert_close(model(tokens).logits, packed, atol=1e-4, rtol=0)
+        assert torch.equal(model(tokens).logits, packed)
+    assert not any("forward" in vars(layer) for layer in quantized_layers(model))
+    assert first_gradient(model) > 0
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU load_model takes the library's choice")
+def test_the_attention_for_cpus_computes_the_same():
+    model, tokens = load_model(TINY_MODEL, dtype=torch.float32).eval(), torch.arange(2, 80).view(2, 39)
+    mask = torch.ones_like(tokens)
+    mask[1, 30:] = 0  # padding on the right, as in training
+    with torch.inference_mode():
+        eager = model(tokens, attention_mask=mask).logits[mask.bool()]
+        assert model.config._attn_implementation == "eager"
+        model.set_attn_implementation("sdpa")
+        torch.testing.assert_close(eager, model(tokens, attention_mask=mask).logits[mask.bool()], atol=1e-4, rtol=0)
 
 
 def test_one_layer_left_out_is_noticed():

@@ -82,6 +82,8 @@ def load_model(
                 dtype=dtype,
                 quantization_config=config,
                 device_map={"": device},
+                # On a CPU the fused kernel's backward pass is the slow one (`make bench` prints both).
+                attn_implementation="eager" if device == "cpu" else None,
                 use_safetensors=True,
                 trust_remote_code=False,
             )
@@ -119,14 +121,10 @@ def load_tokenizer(weights: str | Path, revision: str | None = None) -> PreTrain
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"The tokenizer in {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if tokenizer.pad_token is None or tokenizer.pad_token == tokenizer.eos_token:
-        spare = [token for token in tokenizer.all_special_tokens if token != tokenizer.eos_token]
-        spare += [t for t in tokenizer.get_added_vocab() if t.startswith("<") and t != tokenizer.eos_token]
-        spare = [token for token in spare if token not in (tokenizer.bos_token,)] or spare
-        if spare:
-            tokenizer.pad_token = spare[0]
-        elif tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        special = [*tokenizer.all_special_tokens, *(t for t in tokenizer.get_added_vocab() if t.startswith("<"))]
+        spare = [token for token in special if token not in (tokenizer.eos_token, tokenizer.bos_token)]
+        tokenizer.pad_token = (spare or [tokenizer.bos_token or tokenizer.eos_token])[0]
     tokenizer.padding_side = "right"  # for training; shared.evaluation.generate pads on the left
     if tokenizer.chat_template is None:
         tokenizer.chat_template = PLAIN_TEMPLATE

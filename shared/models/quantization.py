@@ -1,4 +1,9 @@
-"""Two guards for 4-bit models: what was really quantised is counted, and gradients keep flowing after an evaluation."""
+"""4-bit models: what was really quantised is counted, gradients keep flowing, and generation on a CPU is not slow."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 
 import torch
 from transformers import BitsAndBytesConfig, PreTrainedModel
@@ -18,7 +23,9 @@ def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
 
 def quantized_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
     """The bitsandbytes 4-bit layers of `model`, in the order of the model."""
-    from bitsandbytes.nn import Linear4bit  # costs a second, and only quantised models need it
+    if "bitsandbytes" not in sys.modules:  # importing it costs a second, and only quantised models need it
+        return []
+    from bitsandbytes.nn import Linear4bit
 
     return [module for module in model.modules() if isinstance(module, Linear4bit)]
 
@@ -54,3 +61,31 @@ def keep_gradients(model: torch.nn.Module) -> None:
     """
     for layer in quantized_layers(model):
         layer.support_avx512bf16_for_cpu = False
+
+
+@contextmanager
+def expanded_weights(model: torch.nn.Module) -> Iterator[None]:
+    """For generation on a CPU: 4-bit weights are expanded once while inside, not once for every token.
+
+    The product is the same, in the layer's compute type, for 2 or 4 bytes of memory a weight. Does nothing on a GPU,
+    which has kernels that read 4 bit. Nothing may be trained inside.
+    """
+    layers = [layer for layer in quantized_layers(model) if layer.weight.device.type == "cpu"]
+    for layer in layers:
+        layer.forward = partial(_linear, _expand(layer), layer.bias)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.forward  # the class's own comes back
+
+
+def _expand(layer: torch.nn.Module) -> torch.Tensor:
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(layer.weight.data, layer.weight.quant_state).to(layer.compute_dtype)
+
+
+def _linear(weight: torch.Tensor, bias: torch.Tensor | None, x: torch.Tensor) -> torch.Tensor:
+    bias = None if bias is None else bias.to(weight.dtype)
+    return torch.nn.functional.linear(x.to(weight.dtype), weight, bias).to(x.dtype)

@@ -1,6 +1,7 @@
 """What the notebook's trainer costs over a hand-written loop: same model, batches and LoRA layers, taking turns.
 
-make bench        prints the ratio of the medians for profiles tiny and small; absolute times are this machine's
+make bench        prints the ratio of the medians for profiles tiny and small, and of the two attention kernels in the
+                  hand-written loop; absolute times are this machine's
 """
 
 import itertools
@@ -15,7 +16,7 @@ from peft import LoraConfig
 from transformers import TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
-from shared.data import DATA_DIR, ORDERS_HELDOUT, load_examples
+from shared.data import ORDERS_HELDOUT, ORDERS_TRAIN, load_examples
 from shared.models import fetch_weights, load_model, load_tokenizer
 from shared.profile import Profile, load_profile
 from shared.training import quiet
@@ -59,16 +60,16 @@ def hand_written(model: torch.nn.Module, batches: list[dict], learning_rate: flo
     return differences(ends)
 
 
-def compare(profile: Profile, turns: int) -> tuple[float, float]:
-    """Median seconds a step of the trainer and of the hand-written loop."""
+def compare(profile: Profile, turns: int) -> tuple[float, float, float]:
+    """Median seconds a step: the trainer, the hand-written loop, the same with the attention that load_model passes by."""
     set_seed(profile.seed)
     tokenizer = load_tokenizer(profile.weights)
     model = load_model(profile.weights, quantize="nf4")
     lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules="all-linear")
     train = Dataset.from_list(
-        load_examples(None, DATA_DIR / profile.train_file, ORDERS_HELDOUT, seed=0).train[: profile.batch_size * STEPS]
+        load_examples(None, ORDERS_TRAIN, ORDERS_HELDOUT, seed=0).train[: profile.batch_size * STEPS]
     )
-    trained, written = [], []
+    trained, written, other_kernel = [], [], []
     with tempfile.TemporaryDirectory() as folder:
         options = SFTConfig(
             output_dir=folder,
@@ -100,16 +101,20 @@ def compare(profile: Profile, turns: int) -> tuple[float, float]:
             trainer.train()
             trained += differences(moments.ends)
             written += hand_written(model, batches, profile.learning_rate)
-    return statistics.median(trained), statistics.median(written)
+            chosen = model.config._attn_implementation
+            model.set_attn_implementation("sdpa" if chosen == "eager" else "eager")
+            other_kernel += hand_written(model, batches, profile.learning_rate)
+            model.set_attn_implementation(chosen)
+    return statistics.median(trained), statistics.median(written), statistics.median(other_kernel)
 
 
 def main() -> None:
     names = sys.argv[1:] or (["full"] if torch.cuda.is_available() else ["tiny", "small"])
-    print("profile   trainer s/step   by hand s/step   ratio")
+    print("profile   trainer s/step   by hand s/step   trainer/by hand   other attention/by hand")
     for name in names:
         profile = fetch_weights(load_profile("bench", {"PROFILE": name}))
-        trainer, by_hand = compare(profile, turns=5 if name == "tiny" else 3)
-        print(f"{profile.name:8}  {trainer:14.3f}   {by_hand:14.3f}   {trainer / by_hand:5.2f}")
+        trainer, by_hand, other = compare(profile, turns=5 if name == "tiny" else 3)
+        print(f"{name:8}  {trainer:14.3f}   {by_hand:14.3f}   {trainer / by_hand:15.2f}   {other / by_hand:23.2f}")
 
 
 if __name__ == "__main__":
