@@ -14,6 +14,8 @@ OWN_POETRY = .poetry/bin/poetry
 POETRY := $(or $(shell command -v poetry 2>/dev/null),$(OWN_POETRY))
 PIP_INDEX = $$($(PYTHON) -m pip config get global.index-url 2>/dev/null || $(PYTHON) -c "from pip._internal.models.index import PyPI; print(PyPI.simple_url)")
 export POETRY_VIRTUALENVS_IN_PROJECT = true
+# Containers often set it, and then every start of Python compiles torch and transformers anew.
+unexport PYTHONDONTWRITEBYTECODE
 RUN = .venv/bin/python
 INSTALL = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}" $(POETRY) install --no-interaction --quiet
 
