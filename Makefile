@@ -41,11 +41,16 @@ $(OWN_POETRY): | python
 .venv/bin/python: $(if $(filter $(OWN_POETRY),$(POETRY)),$(OWN_POETRY)) | python
 	@$(POETRY) env use --quiet $(PYTHON)
 
-install: .venv/bin/python ## what every section needs, JupyterLab included
-	@$(INSTALL)
+ANNOUNCE = [ -e .venv/installed ] || echo "Installing packages (first time: about 3 GB to download, 6 GB on disk) ..."
 
-install-%: .venv/bin/python # installs beside what is there; nothing is removed
-	@$(INSTALL) --with $*
+install: .venv/bin/python ## what every section needs, JupyterLab included
+	@$(ANNOUNCE)
+	@$(INSTALL) && touch .venv/installed
+
+# Beside what is there; nothing is removed. Not a plain pattern rule: make does not look for one for phony targets.
+$(SECTIONS:%=install-%): install-%: .venv/bin/python
+	@$(ANNOUNCE)
+	@$(INSTALL) --with $* && touch .venv/installed
 
 install-foundations: ## what 01-Foundations needs
 install-peft: ## what 02-PEFT needs
@@ -53,8 +58,8 @@ install-instruction-tuning: ## what 03-Instruction-Tuning needs
 install-reasoning-tuning: ## what 04-Reasoning-Tuning needs
 
 install-all: .venv/bin/python ## all sections and the tests
-	@echo "Installing packages (first time: about 3 GB to download, 7 GB on disk) ..."
-	@$(INSTALL) --with foundations,peft,instruction-tuning,reasoning-tuning,test
+	@$(ANNOUNCE)
+	@$(INSTALL) --with foundations,peft,instruction-tuning,reasoning-tuning,test && touch .venv/installed
 
 weights: install-peft # fetches the model of profile small ahead
 	@if [ "$(PROFILE)" = "" ] || [ "$(PROFILE)" = small ]; then $(RUN) -m shared.models || true; fi

@@ -89,6 +89,16 @@ def test_make_alone_lists_the_commands():
     assert not [name for name in wanted.split() if f"make {name} " not in listed]
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["install", "install-foundations", "install-peft", "install-instruction-tuning", "install-reasoning-tuning"],
+)
+def test_each_install_command_installs_its_group(target):
+    dry = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    group = target.removeprefix("install").strip("-")
+    assert re.search(rf"poetry install .*--with {group} " if group else r"poetry install ", dry), dry
+
+
 @pytest.mark.parametrize(("version", "word"), [((3, 10), "old"), ((3, 14), "new")])
 def test_an_unsuitable_python_gets_one_sentence(tmp_path, version, word):
     fake = tmp_path / "python"
