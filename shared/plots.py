@@ -63,7 +63,7 @@ def score_bars(scores: Mapping[str, Score], save_to: Path | None = None) -> Figu
     axes.set_yticks(range(len(scores)), list(scores))
     axes.invert_yaxis()
     first = next(iter(scores.values()))
-    axes.set(xlabel=f"{first.name} (n={first.n}, bars: 95 % interval)")
+    axes.set(xlabel=f"{first.name} (n={first.n}, lines: 95 % interval)")
     axes.set_xlim(0, 1.12 if first.higher_is_better else None)
     if save_to:
         figure.savefig(save_to)

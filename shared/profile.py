@@ -47,7 +47,7 @@ PROFILES = {
         max_length=256,
         max_steps=200,
         learning_rate=4e-3,
-        eval_examples=100,
+        eval_examples=200,
         eval_batch_size=100,
     ),
     "small": Profile(
@@ -56,7 +56,7 @@ PROFILES = {
         revision="12fd25f77366fa6b3b4b768ec3050bf629380bac",
         batch_size=4,
         max_length=256,
-        max_steps=110,
+        max_steps=100,
         learning_rate=1e-3,
         eval_examples=100,
         eval_batch_size=50,
