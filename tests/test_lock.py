@@ -43,4 +43,4 @@ def test_two_versions_with_overlapping_markers_are_noticed():
 
 def test_no_package_is_installed_twice():
     names = Counter(distribution.name.lower() for distribution in importlib.metadata.distributions())
-    assert max(names.values()) == 1, names.most_common(3)
+    assert max(names.values()) == 1, f"{names.most_common(3)}: delete .venv and install anew"

@@ -55,14 +55,15 @@ def test_expanded_weights_compute_the_same_and_go_away():
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="on a GPU load_model takes the library's choice")
 def test_the_attention_for_cpus_computes_the_same():
-    model, tokens = load_model(TINY_MODEL, dtype=torch.float32).eval(), torch.arange(2, 80).view(2, 39)
+    chosen = load_model(TINY_MODEL, dtype=torch.float32).eval()
+    fused = AutoModelForCausalLM.from_pretrained(TINY_MODEL, dtype=torch.float32, attn_implementation="sdpa").eval()
+    assert (chosen.config._attn_implementation, fused.config._attn_implementation) == ("eager", "sdpa")
+    tokens = torch.arange(2, 80).view(2, 39)
     mask = torch.ones_like(tokens)
     mask[1, 30:] = 0  # padding on the right, as in training
     with torch.inference_mode():
-        eager = model(tokens, attention_mask=mask).logits[mask.bool()]
-        assert model.config._attn_implementation == "eager"
-        model.set_attn_implementation("sdpa")
-        torch.testing.assert_close(eager, model(tokens, attention_mask=mask).logits[mask.bool()], atol=1e-4, rtol=0)
+        logits = [model(tokens, attention_mask=mask).logits[mask.bool()] for model in (chosen, fused)]
+    torch.testing.assert_close(*logits, atol=1e-4, rtol=0)
 
 
 def test_one_layer_left_out_is_noticed():
