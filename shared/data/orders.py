@@ -10,7 +10,7 @@ of JSON, words as they stand:
     {"type": "support", "name": ..., "item": ..., "problem": ..., "order": N}                order may be null
 
 An item is an article code and a word (`K24 kettles`), a city a postcode and a name (`5576 Portland`): right after a
-quotation mark a word falls into other tokens than after a space and has to be spelled anew; codes do not.
+quotation mark a word can fall into other tokens than after a space; behind a code it keeps its own.
 
 Two worlds that share no phrasing, name, item, city, date, quantity, problem or distractor are there:
 TRAIN and HELDOUT in shared/data/phrasings.py. `orders-heldout.jsonl` is the second world; `orders-seen.jsonl` puts the

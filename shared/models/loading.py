@@ -82,7 +82,7 @@ def load_model(
                 dtype=dtype,
                 quantization_config=config,
                 device_map={"": device},
-                # On a CPU the fused kernel's backward pass is the slow one (`make bench` prints both).
+                # On a CPU a training step takes longer with the fused kernel (`make bench` prints the ratio).
                 attn_implementation="eager" if device == "cpu" else None,
                 use_safetensors=True,
                 trust_remote_code=False,
