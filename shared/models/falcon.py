@@ -1,15 +1,29 @@
-"""Falcon on today's libraries: what has to be repaired so that it trains as the lesson says.
+"""Falcon on today's libraries: what has to be repaired so that it trains as the lesson says, and how it trains fast.
 
-Its projections are of the class FalconLinear (a linear layer that multiplies and adds in two roundings). bitsandbytes'
-integration replaces only modules whose type *is* torch.nn.Linear, so `load_in_4bit=True` quantises nothing, without a
-word (transformers 5.5 to 5.23). Falcon's projections have no biases, so a plain Linear does the same arithmetic.
+Three defects of transformers 5.5 to 5.23, none of which raises an error:
+
+1. 4-bit is off. The projections are of the class FalconLinear, and bitsandbytes' integration replaces only modules
+   whose type *is* torch.nn.Linear. Falcon-7B's have no biases, so a plain Linear does the same arithmetic.
+2. Attention takes the slowest kernel. It is always given a mask, and one key head against many query heads.
+3. Documents packed into one row see each other: `position_ids` do not reach the mask.
+
+`plain_linear_layers` repairs the first, `repair_attention` the other two; each looks for the defect and steps aside
+where it is gone. `fast_training` is the opt-in: the layers of parallel_block instead of the library's.
 """
 
+import inspect
+import types
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+import torch.nn.functional as F
+from transformers import FalconConfig, FalconForCausalLM, PreTrainedModel
+from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.models.falcon import modeling_falcon
+
+from shared.models.parallel_block import Adapter, Layer, Lengths, ParallelBlock, Projection, attend
 
 # The projections of one Falcon layer: attention in (queries, keys, values fused), attention out, MLP in, MLP out.
 PROJECTIONS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
@@ -30,3 +44,225 @@ def plain_linear_layers() -> Iterator[None]:
         yield
     finally:
         modeling_falcon.FalconLinear = original
+
+
+def attention_defects() -> set[str]:
+    """What the installed transformers does wrong: "mask" (no fused kernel can be taken), "packing" (documents leak).
+
+    Found by running a Falcon of one layer, on the CPU, in milliseconds.
+    """
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
+        config = FalconConfig(vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        config._attn_implementation = "sdpa"
+        model = FalconForCausalLM(config).float().train()
+    calls, kernel = [], F.scaled_dot_product_attention
+
+    def record(query, key, value, attn_mask=None, **options):
+        same_heads = query.shape[1] == key.shape[1] or options.get("enable_gqa", False)
+        calls.append(attn_mask is None and options.get("is_causal", False) and same_heads)
+        return kernel(query, key, value, attn_mask=attn_mask, **options)
+
+    F.scaled_dot_product_attention = record
+    try:
+        model(input_ids=torch.tensor([[1, 2, 3]]), attention_mask=torch.ones(1, 3, dtype=torch.long), use_cache=False)
+    finally:
+        F.scaled_dot_product_attention = kernel
+    positions = torch.tensor([[0, 1, 0, 1]])
+    with torch.no_grad():
+        alone = model(input_ids=torch.tensor([[3, 4]]), use_cache=False).logits
+        packed = model(input_ids=torch.tensor([[1, 2, 3, 4]]), position_ids=positions, use_cache=False).logits[:, 2:]
+    found = {"mask": not all(calls), "packing": not torch.allclose(alone, packed, atol=1e-5)}
+    return {name for name, present in found.items() if present}
+
+
+def causal_layout(attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None) -> tuple[bool, Lengths]:
+    """(True, lengths of the packed documents or None) where plain causal attention is exact, else (False, None).
+
+    It is for rows without padding or padded on the right, (batch, length): no token before the padding can see it, and
+    what stands in the padding is not used. And for documents packed into a single row, whose positions start anew.
+    """
+    if attention_mask is not None and (
+        attention_mask.dim() != 2 or not bool((attention_mask[:, 1:] <= attention_mask[:, :-1]).all())
+    ):
+        return False, None
+    if position_ids is None:
+        return True, None
+    if position_ids.shape[0] == 1 and attention_mask is None:
+        starts = (position_ids[0] == 0).nonzero()[:, 0].tolist() + [position_ids.shape[1]]
+        lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
+        counted = [position for length in lengths for position in range(length)]
+        if counted == position_ids[0].tolist():
+            return True, None if len(lengths) == 1 else lengths
+        return False, None
+    return bool((position_ids == torch.arange(position_ids.shape[1], device=position_ids.device)).all()), None
+
+
+def repair_attention(model: PreTrainedModel) -> PreTrainedModel:
+    """Let the attention of a Falcon take PyTorch's fused kernels, and keep packed documents apart.
+
+    Where plain causal attention is exact (`causal_layout`), no mask is passed. With a
+    cache, padding on the left, ALiBi, returned attentions, or "eager" attention on unpacked rows, the library's own
+    code runs as before. Does nothing where transformers has none of the defects any more.
+    """
+    if not model.base_model.use_alibi and attention_defects():
+        _attend_without_mask(model.base_model)
+    return model
+
+
+def _attend_without_mask(transformer: torch.nn.Module) -> None:
+    stock_forward, parameters = transformer.forward, inspect.signature(transformer.forward)
+    state = {"usable": False, "lengths": None}
+
+    def forward(self, *args, **kwargs):
+        call = parameters.bind(*args, **kwargs).arguments
+        usable, lengths = False, None
+        if call.get("past_key_values") is None and not call.get("output_attentions"):
+            usable, lengths = causal_layout(call.get("attention_mask"), call.get("position_ids"))
+        fused = self.config._attn_implementation == "sdpa" or lengths is not None
+        state.update(usable=usable and fused, lengths=lengths)
+        try:
+            return stock_forward(*args, **kwargs)
+        finally:
+            state["usable"] = False
+
+    def wrap(stock_attention):
+        def attention(self, hidden_states, *args, position_embeddings=None, layer_past=None, **kwargs):
+            # A cache that is empty so far may be filled by this pass: then the library's code has to run.
+            if not state["usable"] or layer_past is not None:
+                return stock_attention(
+                    hidden_states, *args, position_embeddings=position_embeddings, layer_past=layer_past, **kwargs
+                )
+            heads = [part.transpose(1, 2) for part in self._split_heads(self.query_key_value(hidden_states))]
+            query, key = modeling_falcon.apply_rotary_pos_emb(*heads[:2], *position_embeddings)
+            attended = attend(query, key, heads[2], state["lengths"])
+            return self.dense(attended.transpose(1, 2).reshape(hidden_states.shape)), None
+
+        return attention
+
+    transformer.forward = types.MethodType(forward, transformer)
+    for layer in transformer.h:
+        stock = layer.self_attention
+        stock.forward = types.MethodType(wrap(stock.forward), stock)
+
+
+def projection_tensors(module: torch.nn.Module) -> tuple | None:
+    """(weight, A, B, quant_state, alpha / rank) of a linear layer, A and B None without an adapter.
+
+    None where it is more than a product and a plain LoRA adapter: then the library's own code has to run.
+    """
+    base = getattr(module, "base_layer", module)
+    weight, state = getattr(base, "weight", None), getattr(getattr(base, "weight", None), "quant_state", None)
+    if not isinstance(base, torch.nn.Linear) or base.bias is not None:
+        return None
+    if base is module or module.disable_adapters or module.merged:
+        return weight, None, None, state, 1.0
+    active = [name for name in module.active_adapters if name in getattr(module, "lora_A", {})]
+    if not active:
+        return (weight, None, None, state, 1.0) if hasattr(module, "lora_A") else None
+    name = active[0]
+    dropout = module.lora_dropout[name]
+    plain = len(active) == 1 and name not in module.lora_variant and module.lora_B[name].bias is None
+    if not plain or (module.training and getattr(dropout, "p", 0.0) > 0.0):
+        return None
+    return weight, module.lora_A[name].weight, module.lora_B[name].weight, state, module.scaling[name]
+
+
+def unusable(model: PreTrainedModel) -> str | None:
+    """Why `fast_training` can do nothing for this model; None if it can."""
+    config = model.config
+    if config.model_type != "falcon":
+        return f"{config.model_type} has its own layers"
+    wanted = {"parallel_attn": True, "multi_query": True, "new_decoder_architecture": False, "alibi": False}
+    wanted |= {"bias": False, "activation": "gelu", "hidden_dropout": 0.0, "attention_dropout": 0.0}
+    different = [f"{name}={getattr(config, name)}" for name, value in wanted.items() if getattr(config, name) != value]
+    return f"this Falcon has {', '.join(different)}" if different else None
+
+
+def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str | None:
+    """Train Falcon's layers by parallel_block from now on, in place; returns why not, where that is not possible.
+
+    `recompute`: how many layers, from the first, are computed again in backward instead of being kept; True is all, False
+    none. It stands in for `gradient_checkpointing`, which has no effect on these layers. Adapters may be added, switched
+    and removed afterwards. A pass that needs more (a cache, padding on the left, DoRA, autocast) takes the library's
+    code; in training a warning says so, once.
+    """
+    if reason := unusable(model):
+        return reason
+    transformer = model.base_model
+    count = len(transformer.h) if recompute is True else int(recompute)
+    stock_forward, parameters = transformer.forward, inspect.signature(transformer.forward)
+
+    def forward(self, *args, **kwargs):
+        call = parameters.bind(*args, **kwargs).arguments
+        hidden = fast_pass(self, call, count)
+        if hidden is None:
+            if self.training and torch.is_grad_enabled():
+                warnings.warn("fast_training: this pass runs in the library's own, slower code", stacklevel=2)
+            return stock_forward(*args, **kwargs)
+        return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
+
+    transformer.forward = types.MethodType(forward, transformer)
+    return None
+
+
+def fast_pass(transformer: torch.nn.Module, call: dict, recomputed: int) -> torch.Tensor | None:
+    """The last hidden states (batch, length, size) of a FalconModel; None where its own code has to run."""
+    wants = ("past_key_values", "output_attentions", "output_hidden_states")
+    if any(call.get(name) for name in wants) or (call.get("use_cache") is not False and not transformer.training):
+        return None
+    ids, hidden, embedding = call.get("input_ids"), call.get("inputs_embeds"), transformer.word_embeddings
+    device, dtype = embedding.weight.device, embedding.weight.dtype
+    if (ids is None) == (hidden is None) or torch.is_autocast_enabled(device.type):
+        return None
+    norms = [block.input_layernorm for block in transformer.h]
+    tensors = [projection_tensors(module) for block in transformer.h for module in projections(block)]
+    if None in tensors or any(norm.weight.dtype != dtype for norm in norms):
+        return None
+    built = in_compute_type(tensors, dtype)
+    # Reads the mask, so the CPU waits for the GPU here: what takes the CPU time has to stand above.
+    usable, lengths = causal_layout(call.get("attention_mask"), call.get("position_ids"))
+    if not usable:
+        return None
+    if hidden is None:
+        hidden = embedding(ids)
+        if not embedding.weight.requires_grad:
+            hidden = hidden.detach()  # PEFT lets it require a gradient for checkpointing; nothing here needs one
+    positions = call.get("position_ids")
+    if positions is None:
+        positions = torch.arange(hidden.shape[1], device=device).unsqueeze(0)
+    cos, sin = transformer.rotary_emb(hidden, position_ids=positions)
+    half = sin.shape[-1] // 2
+    sin = torch.cat((-sin[..., :half], sin[..., half:]), dim=-1)
+    head_size = transformer.h[0].self_attention.head_dim
+    for index, norm in enumerate(norms):
+        mine = slice(4 * index, 4 * index + 4)
+        recompute = index < recomputed or not torch.is_grad_enabled()
+        layer = Layer(built[mine], norm, head_size, cos, sin, lengths, recompute)
+        parameters = [parameter for weight, A, B, *_ in tensors[mine] for parameter in (weight, A, B)]
+        hidden = ParallelBlock.apply(layer, hidden, norm.weight, norm.bias, *parameters)
+    return transformer.ln_f(hidden)
+
+
+def in_compute_type(tensors: list[tuple], dtype: torch.dtype) -> list[Projection]:
+    """The projections with their adapters in `dtype`, B times its scale: copied for all layers at once."""
+    adapted = [(A, B, scale) for _, A, B, _, scale in tensors if A is not None]
+    parameters = [A for A, _, _ in adapted] + [B for _, B, _ in adapted]
+    copies: list[torch.Tensor] = []
+    if parameters:
+        flat = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=parameters[0].device)
+        parts = flat.split([p.numel() for p in parameters])
+        copies = [part.view(p.shape) for part, p in zip(parts, parameters, strict=True)]
+        with torch.no_grad():
+            torch._foreach_copy_(copies, parameters)
+            torch._foreach_mul_(copies[len(adapted) :], [scale for _, _, scale in adapted])
+    pairs = iter(zip(copies[: len(adapted)], copies[len(adapted) :], strict=True))
+    return [
+        Projection(weight, state, None if A is None else Adapter(*next(pairs), scale))
+        for weight, A, _, state, scale in tensors
+    ]
+
+
+def projections(block: torch.nn.Module) -> list[torch.nn.Module]:
+    """The modules of PROJECTIONS in one layer, in that order."""
+    attention, mlp = block.self_attention, block.mlp
+    return [attention.query_key_value, attention.dense, mlp.dense_h_to_4h, mlp.dense_4h_to_h]

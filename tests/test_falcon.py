@@ -1,0 +1,245 @@
+"""Falcon's repairs and its fast training: exact beside the library's own code. On a GPU the same tests run there."""
+
+import warnings
+from types import SimpleNamespace
+
+import pytest
+import torch
+from peft import LoraConfig, get_peft_model
+from transformers import AutoModelForCausalLM, FalconConfig, FalconForCausalLM, set_seed
+from transformers.models.falcon import modeling_falcon
+
+from shared.models import falcon
+from shared.models.falcon import PROJECTIONS, fast_training, plain_linear_layers, repair_attention
+from shared.models.quantization import keep_gradients, nf4_config
+from shared.profile import TINY_MODEL
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+LORA = {"task_type": "CAUSAL_LM", "r": 4, "lora_alpha": 12, "target_modules": PROJECTIONS}
+
+
+def build(dtype=torch.float32, quantize=False, lora=LORA, attention="sdpa"):
+    """falcon-tiny with adapters whose B is not zero, in training mode."""
+    with plain_linear_layers():
+        model = AutoModelForCausalLM.from_pretrained(
+            TINY_MODEL,
+            dtype=dtype,
+            device_map={"": DEVICE},
+            attn_implementation=attention,
+            quantization_config=nf4_config(dtype) if quantize else None,
+        )
+    keep_gradients(model)
+    if lora:
+        set_seed(1)
+        model = get_peft_model(model, LoraConfig(**lora))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.02)
+    return model.train()
+
+
+def base(model):
+    return model.get_base_model() if hasattr(model, "get_base_model") else model
+
+
+def tokens(*shape: int) -> torch.Tensor:
+    return torch.randint(3, 1500, shape, generator=torch.Generator().manual_seed(sum(shape))).to(DEVICE)
+
+
+def batch(kind: str) -> dict:
+    if kind == "one row, odd length":
+        ids = tokens(1, 37)
+        return {"input_ids": ids, "labels": ids}
+    ids = tokens(3, 40)
+    mask = torch.ones_like(ids)
+    if kind == "padded on the right":
+        mask[1, 31:] = 0
+        mask[2, 1:] = 0
+    if kind == "padded on the left":
+        mask[1, :9] = 0
+    return {"input_ids": ids, "attention_mask": mask, "labels": ids.masked_fill(mask == 0, -100)}
+
+
+def run(model, inputs: dict) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """Logits where there is a label, and the gradient of each trained parameter."""
+    model.zero_grad()
+    out = model(**inputs, use_cache=False)
+    out.loss.backward()
+    gradients = {name: p.grad.float() for name, p in model.named_parameters() if p.grad is not None}
+    return out.logits.detach().float()[inputs["labels"] != -100], gradients
+
+
+def worst(got: dict, expected: dict) -> float:
+    """The largest relative error of a gradient."""
+    assert got.keys() == expected.keys()
+    return max(float((got[name] - expected[name]).norm() / expected[name].norm()) for name in expected)
+
+
+def test_the_defects_of_the_installed_transformers_are_found():
+    assert falcon.attention_defects() == {"mask", "packing"}
+
+
+def test_the_repair_steps_aside_where_upstream_has_repaired(monkeypatch):
+    class Repaired(FalconForCausalLM):
+        def __init__(self, config):
+            super().__init__(config)
+            falcon._attend_without_mask(self.transformer)
+
+    monkeypatch.setattr(falcon, "FalconForCausalLM", Repaired)
+    assert falcon.attention_defects() == set()
+    model = build(lora=None)
+    before = model.transformer.forward
+    assert repair_attention(model).transformer.forward == before
+
+    monkeypatch.delattr(modeling_falcon, "FalconLinear")
+    with plain_linear_layers():
+        assert not hasattr(modeling_falcon, "FalconLinear")
+
+
+@pytest.mark.parametrize("kind", ["one row, odd length", "no padding", "padded on the right"])
+@pytest.mark.parametrize("what", ["repair", "recompute", "keep", "two layers recomputed"])
+@pytest.mark.parametrize("quantize", [False, True])
+def test_logits_and_gradients_equal_those_of_the_stock_eager_path(kind, what, quantize):
+    if DEVICE == "cuda":
+        torch.backends.cuda.matmul.allow_tf32 = False
+    expected = run(build(quantize=quantize, attention="eager"), batch(kind))
+    model = build(quantize=quantize)
+    if what == "repair":
+        repair_attention(base(model))
+    else:
+        recompute = {"recompute": True, "keep": False, "two layers recomputed": 2}[what]
+        assert fast_training(base(model), recompute) is None
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a pass in the library's own code would warn
+        logits, gradients = run(model, batch(kind))
+    assert (logits - expected[0]).abs().max() <= 2e-5 * expected[0].abs().max()
+    assert worst(gradients, expected[1]) <= 1e-4
+
+
+@pytest.mark.parametrize("fast", [False, True])
+def test_full_fine_tuning_has_the_stock_gradients(fast):
+    inputs = batch("padded on the right")
+    expected = run(build(lora=None, attention="eager"), inputs)
+    model = build(lora=None)
+    assert fast_training(model) is None if fast else repair_attention(model)
+    logits, gradients = run(model, inputs)
+    assert (logits - expected[0]).abs().max() <= 2e-5 * expected[0].abs().max()
+    assert worst(gradients, expected[1]) <= 1e-4 and len(gradients) == 5 * 6 + 3
+
+
+@pytest.mark.parametrize("what", ["stock", "repair", "fast"])
+def test_packed_documents_do_not_see_each_other(what):
+    lengths = [11, 1, 25]
+    ids = tokens(1, sum(lengths))
+    positions = torch.cat([torch.arange(length) for length in lengths]).unsqueeze(0).to(DEVICE)
+    alone = build(attention="eager")
+    with torch.no_grad():
+        expected = torch.cat([alone(input_ids=part, use_cache=False).logits for part in ids.split(lengths, 1)], dim=1)
+    model = build()
+    if what == "repair":
+        repair_attention(base(model))
+    if what == "fast":
+        fast_training(base(model))
+    packed = model(input_ids=ids, position_ids=positions, use_cache=False).logits
+    error = (packed - expected).abs().max() / expected.abs().max()
+    assert error > 1e-2 if what == "stock" else error < 2e-5
+
+
+@pytest.mark.parametrize("kind", ["no padding", "padded on the right"])
+def test_bfloat16_is_no_further_from_float32_than_the_stock_path_is(kind):
+    exact = run(build(), batch(kind))
+    stock = run(build(torch.bfloat16, attention="eager"), batch(kind))
+    fast = build(torch.bfloat16)
+    fast_training(base(fast))
+    fast = run(fast, batch(kind))
+    error = [float((logits - exact[0]).norm() / exact[0].norm()) for logits, _ in (stock, fast)]
+    assert error[1] <= 1.2 * error[0] and error[1] < 0.02
+    error = [worst(gradients, exact[1]) for _, gradients in (stock, fast)]
+    assert error[1] <= 1.3 * error[0] and error[1] < 0.1
+
+
+def test_adapters_in_float32_get_float32_gradients_from_bfloat16_arithmetic():
+    model = build(torch.bfloat16, quantize=True)
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    fast_training(base(model))
+    _, gradients = run(model, batch("no padding"))
+    assert {p.grad.dtype for p in model.parameters() if p.requires_grad} == {torch.float32}
+    exact = run(build(quantize=True), batch("no padding"))[1]
+    assert worst(gradients, exact) < 0.1
+
+
+@pytest.mark.parametrize("speed_up", [repair_attention, fast_training])
+def test_padding_on_the_left_and_generation_run_in_the_stock_code(speed_up):
+    stock, model = build().eval(), build().eval()
+    speed_up(base(model))
+    inputs = batch("padded on the left")
+    with torch.no_grad():
+        assert torch.equal(model(**inputs).logits, stock(**inputs).logits)
+        prompt = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        generated = [m.generate(**prompt, max_new_tokens=12, do_sample=False, pad_token_id=1) for m in (stock, model)]
+    assert torch.equal(*generated)
+    if speed_up is fast_training:
+        with pytest.warns(UserWarning, match="library's own, slower code"):
+            logits, gradients = run(model.train(), inputs)
+        expected = run(stock.train(), inputs)
+        assert torch.equal(logits, expected[0]) and worst(gradients, expected[1]) < 1e-6
+
+
+@pytest.mark.parametrize("change", [{"use_dora": True}, {"lora_dropout": 0.5}])
+def test_adapters_that_are_more_than_two_matrices_run_in_the_stock_code(change):
+    model, stock = build(lora=LORA | change), build(lora=LORA | change)
+    fast_training(base(model))
+    with pytest.warns(UserWarning, match="library's own, slower code"):
+        set_seed(3)
+        logits, gradients = run(model, batch("no padding"))
+    set_seed(3)
+    expected = run(stock, batch("no padding"))
+    assert torch.equal(logits, expected[0]) and worst(gradients, expected[1]) < 1e-6
+
+
+def test_adapters_can_be_switched_disabled_and_merged_afterwards():
+    models = build(attention="eager"), build()
+    fast_training(base(models[1]))
+    inputs = batch("no padding")
+
+    def logits() -> list[torch.Tensor]:
+        return [model(**inputs, use_cache=False).logits.detach() for model in models]
+
+    def same(pair) -> bool:
+        return bool((pair[0] - pair[1]).abs().max() <= 2e-5 * pair[0].abs().max())
+
+    first = logits()
+    for model in models:
+        set_seed(5)
+        model.add_adapter("other", LoraConfig(**LORA | {"r": 2, "init_lora_weights": False}))
+        model.set_adapter("other")
+    second = logits()
+    with models[0].disable_adapter(), models[1].disable_adapter():
+        without = logits()
+    for model in models:
+        model.set_adapter("default")
+        model.merge_adapter()
+    merged = logits()
+    assert all(map(same, (first, second, without, merged)))
+    assert not same((first[0], second[0])) and not same((first[0], without[0]))
+    assert (merged[0] - first[0]).abs().max() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "change", [{"alibi": True}, {"new_decoder_architecture": True, "num_kv_heads": 2}, {"bias": True}]
+)
+def test_other_falcons_keep_their_own_layers_and_say_so(change):
+    config = FalconConfig(vocab_size=64, hidden_size=64, num_hidden_layers=2, num_attention_heads=4, **change)
+    set_seed(0)
+    model = FalconForCausalLM._from_config(config, attn_implementation="sdpa").train()
+    ids = torch.randint(0, 64, (2, 9))
+    expected = model(input_ids=ids, use_cache=False).logits
+    assert next(iter(change)) in fast_training(model)
+    repaired = repair_attention(model)(input_ids=ids, use_cache=False).logits
+    assert torch.allclose(repaired, expected, atol=1e-5)
+
+
+def test_a_model_of_another_kind_is_named():
+    assert fast_training(SimpleNamespace(config=SimpleNamespace(model_type="llama"))) == "llama has its own layers"
