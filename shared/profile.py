@@ -26,6 +26,7 @@ class Profile:
     eval_batch_size: int
     gradient_checkpointing: bool = False
     merge_dtype: str = "float32"  # of the base that an adapter is merged into
+    gpu_gib: float | None = None  # GPU memory that the largest notebook takes; None: no GPU is needed
     seed: int = 42
     dataset: str | None = None  # None: the notebook's own data set
     output_dir: Path = Path("runs")
@@ -69,10 +70,11 @@ PROFILES = {
         max_length=512,
         max_steps=300,
         learning_rate=2e-4,
-        eval_examples=400,
+        eval_examples=200,
         eval_batch_size=100,
         gradient_checkpointing=True,
         merge_dtype="bfloat16",
+        gpu_gib=20,
     ),
 }
 
@@ -88,7 +90,7 @@ def load_profile(notebook: str, environment: Mapping[str, str] = os.environ) -> 
         raise ProfileError(f"PROFILE={name} is unknown: set PROFILE to {', '.join(PROFILES)}, or leave it out (small).")
     profile = PROFILES[name]
     if model := environment.get("MODEL"):
-        profile = replace(profile, model=model, revision=None)
+        profile = replace(profile, model=model, revision=None, gpu_gib=None)
     output_dir = Path(environment.get("OUTPUT_DIR") or ROOT / "runs" / notebook)
     return replace(
         profile,

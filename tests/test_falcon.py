@@ -5,11 +5,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from datasets import Dataset
 from peft import LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, FalconConfig, FalconForCausalLM, set_seed
 from transformers.models.falcon import modeling_falcon
+from trl import SFTConfig, SFTTrainer
 
-from shared.models import falcon
+from shared.models import falcon, load_model, load_tokenizer
 from shared.models.falcon import PROJECTIONS, fast_training, plain_linear_layers, repair_attention
 from shared.models.quantization import keep_gradients, nf4_config
 from shared.profile import TINY_MODEL
@@ -239,6 +241,22 @@ def test_other_falcons_keep_their_own_layers_and_say_so(change):
     assert next(iter(change)) in fast_training(model)
     repaired = repair_attention(model)(input_ids=ids, use_cache=False).logits
     assert torch.allclose(repaired, expected, atol=1e-5)
+
+
+def test_a_loaded_model_trains_in_the_fast_layers_under_the_trainer(tmp_path):
+    model = load_model(TINY_MODEL, quantize="nf4")
+    assert fast_training(model, recompute=1) is None
+    arguments = SFTConfig(tmp_path, max_steps=2, bf16=False, save_strategy="no", report_to=[], disable_tqdm=True)
+    examples = Dataset.from_list([{"prompt": "What is 2 + 3?", "completion": " 5" * n} for n in range(1, 9)])
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message="fast_training")
+        SFTTrainer(
+            model=model,
+            args=arguments,
+            train_dataset=examples,
+            processing_class=load_tokenizer(TINY_MODEL),
+            peft_config=LoraConfig(**LORA),
+        ).train()
 
 
 def test_a_model_of_another_kind_is_named():

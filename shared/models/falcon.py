@@ -12,6 +12,7 @@ where it is gone. `fast_training` is the opt-in: the layers of parallel_block in
 """
 
 import inspect
+import itertools
 import types
 import warnings
 from collections.abc import Iterator
@@ -23,7 +24,7 @@ from transformers import FalconConfig, FalconForCausalLM, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 from transformers.models.falcon import modeling_falcon
 
-from shared.models.parallel_block import Adapter, Layer, Lengths, ParallelBlock, Projection, attend
+from shared.models.parallel_block import Layer, Lengths, ParallelBlock, Projection, attend
 
 # The projections of one Falcon layer: attention in (queries, keys, values fused), attention out, MLP in, MLP out.
 PROJECTIONS = ["query_key_value", "dense", "dense_h_to_4h", "dense_4h_to_h"]
@@ -88,8 +89,8 @@ def causal_layout(attention_mask: torch.Tensor | None, position_ids: torch.Tenso
     if position_ids is None:
         return True, None
     if position_ids.shape[0] == 1 and attention_mask is None:
-        starts = (position_ids[0] == 0).nonzero()[:, 0].tolist() + [position_ids.shape[1]]
-        lengths = [end - start for start, end in zip(starts, starts[1:], strict=False)]
+        starts = [*(position_ids[0] == 0).nonzero()[:, 0].tolist(), position_ids.shape[1]]
+        lengths = [end - start for start, end in itertools.pairwise(starts)]
         counted = [position for length in lengths for position in range(length)]
         if counted == position_ids[0].tolist():
             return True, None if len(lengths) == 1 else lengths
@@ -110,11 +111,11 @@ def repair_attention(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _attend_without_mask(transformer: torch.nn.Module) -> None:
-    stock_forward, parameters = transformer.forward, inspect.signature(transformer.forward)
+    stock_forward = transformer.forward
     state = {"usable": False, "lengths": None}
 
     def forward(self, *args, **kwargs):
-        call = parameters.bind(*args, **kwargs).arguments
+        call = arguments(self, args, kwargs)
         usable, lengths = False, None
         if call.get("past_key_values") is None and not call.get("output_attentions"):
             usable, lengths = causal_layout(call.get("attention_mask"), call.get("position_ids"))
@@ -143,6 +144,11 @@ def _attend_without_mask(transformer: torch.nn.Module) -> None:
     for layer in transformer.h:
         stock = layer.self_attention
         stock.forward = types.MethodType(wrap(stock.forward), stock)
+
+
+def arguments(transformer: torch.nn.Module, args: tuple, kwargs: dict) -> dict:
+    """The arguments of a call of FalconModel.forward by their names, whoever wraps it."""
+    return inspect.signature(type(transformer).forward).bind(transformer, *args, **kwargs).arguments
 
 
 def projection_tensors(module: torch.nn.Module) -> tuple | None:
@@ -190,10 +196,10 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
         return reason
     transformer = model.base_model
     count = len(transformer.h) if recompute is True else int(recompute)
-    stock_forward, parameters = transformer.forward, inspect.signature(transformer.forward)
+    stock_forward = transformer.forward
 
     def forward(self, *args, **kwargs):
-        call = parameters.bind(*args, **kwargs).arguments
+        call = arguments(self, args, kwargs)
         hidden = fast_pass(self, call, count)
         if hidden is None:
             if self.training and torch.is_grad_enabled():
@@ -247,19 +253,20 @@ def in_compute_type(tensors: list[tuple], dtype: torch.dtype) -> list[Projection
     """The projections with their adapters in `dtype`, B times its scale: copied for all layers at once."""
     adapted = [(A, B, scale) for _, A, B, _, scale in tensors if A is not None]
     parameters = [A for A, _, _ in adapted] + [B for _, B, _ in adapted]
-    copies: list[torch.Tensor] = []
+    flat = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=tensors[0][0].device)
+    parts = flat.split([p.numel() for p in parameters])
+    copies = [part.view(p.shape) for part, p in zip(parts, parameters, strict=True)]
     if parameters:
-        flat = torch.empty(sum(p.numel() for p in parameters), dtype=dtype, device=parameters[0].device)
-        parts = flat.split([p.numel() for p in parameters])
-        copies = [part.view(p.shape) for part, p in zip(parts, parameters, strict=True)]
         with torch.no_grad():
             torch._foreach_copy_(copies, parameters)
             torch._foreach_mul_(copies[len(adapted) :], [scale for _, _, scale in adapted])
     pairs = iter(zip(copies[: len(adapted)], copies[len(adapted) :], strict=True))
-    return [
-        Projection(weight, state, None if A is None else Adapter(*next(pairs), scale))
-        for weight, A, _, state, scale in tensors
-    ]
+    built = []
+    for weight, A, _, state, scale in tensors:
+        outputs, inputs = weight.shape if state is None else state.shape
+        pair = next(pairs) if A is not None else (flat.new_empty(0, inputs), flat.new_empty(outputs, 0))
+        built.append(Projection(weight, state, *pair, scale))
+    return built
 
 
 def projections(block: torch.nn.Module) -> list[torch.nn.Module]:

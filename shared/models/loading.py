@@ -18,7 +18,8 @@ from transformers import (
 )
 
 from shared.errors import WeightsError
-from shared.models.falcon import plain_linear_layers
+from shared.gpu import check_device, check_quantization_support
+from shared.models.falcon import plain_linear_layers, repair_attention
 from shared.models.quantization import check_quantized, keep_gradients, nf4_config
 from shared.models.weights import find_weights
 from shared.profile import PROFILES, Profile
@@ -37,8 +38,9 @@ def fetch_weights(profile: Profile) -> Profile:
     """`profile` with `weights` naming the folder they are in, fetched where needed.
 
     Where profile small's weights cannot be had, it is profile tiny that comes back, its `note` saying why. Raises
-    WeightsError where the weights of another model cannot be had.
+    WeightsError where the weights of another model cannot be had, DeviceError where the profile needs another device.
     """
+    check_device(profile)
     found = find_weights(profile.model, profile.revision)
     if found.source == "fallback":
         tiny = PROFILES["tiny"]
@@ -64,8 +66,11 @@ def load_model(
 
     `weights`: a folder or a Hub name. `quantize`: "nf4", a BitsAndBytesConfig of your own, or None for 16 or 32 bit;
     `dtype` (of the weights, or of the arithmetic if quantised) defaults to `default_dtype()`.
-    Raises WeightsError if nothing can be loaded, QuantizationError if layers were left unquantised.
+    Raises WeightsError if nothing can be loaded, QuantizationError if layers were left unquantised, DeviceError if the
+    device cannot quantise.
     """
+    if quantize is not None:
+        check_quantization_support()
     folder = find_weights(str(weights), revision).path
     dtype = dtype or default_dtype()
     device = "cuda:0" if torch.cuda.is_available() else "cpu"
@@ -89,6 +94,8 @@ def load_model(
             )
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"The model in {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if falcon:
+        repair_attention(model)
     if config is not None:
         check_quantized(model)
         keep_gradients(model)

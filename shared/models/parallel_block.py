@@ -37,8 +37,8 @@ def rotate(heads: torch.Tensor, cos: torch.Tensor, sin: torch.Tensor) -> torch.T
 
 
 def rotate_back(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, cos, sin) -> torch.Tensor:
-    """The gradient of what `rotate` was given, (batch, length, heads, size), from those of its three parts."""
-    return rotate(torch.cat((query, key, value), dim=1).transpose(1, 2), cos, -sin)
+    """From the gradients of the three parts that of what `rotate` was given, (tokens, heads times size)."""
+    return rotate(torch.cat((query, key, value), dim=1).transpose(1, 2), cos, -sin).flatten(0, 1).flatten(1)
 
 
 def attend(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, lengths: Lengths = None) -> torch.Tensor:
@@ -65,20 +65,28 @@ def expand_to_bfloat16(*arguments) -> torch.Tensor:
     return expand_4bit(*arguments).bfloat16()
 
 
-class Adapter(NamedTuple):
-    """LoRA in the type of the arithmetic: A (rank, inputs), B (outputs, rank) times `scale` = alpha / rank."""
+def activate_in_place(inner: torch.Tensor, d_activated: torch.Tensor) -> None:
+    """`inner` becomes gelu(inner), and the gradient of gelu(inner) that of inner: one pass over both."""
+    d_inner, activated = torch.ops.aten.gelu_backward(d_activated, inner), F.gelu(inner)
+    d_activated.copy_(d_inner)
+    inner.copy_(activated)
 
-    A: torch.Tensor
-    B: torch.Tensor
-    scale: float
+
+def plus(into: torch.Tensor | None, a: torch.Tensor, b: torch.Tensor) -> torch.Tensor | None:
+    """`into` + a @ b, in place; a new tensor where `into` is None; `into` itself where the rank of a @ b is 0."""
+    if a.shape[1] == 0:
+        return into
+    return a @ b if into is None else into.addmm_(a, b)
 
 
 class Projection(NamedTuple):
-    """A linear layer without bias: its weight (outputs, inputs) in 16 or 32 bit, or packed to 4 bit, and its adapter."""
+    """A linear layer without bias and its adapter (LoRA, of rank 0 where there is none), in the arithmetic's type."""
 
-    weight: torch.Tensor
-    quant_state: object | None = None
-    adapter: Adapter | None = None
+    weight: torch.Tensor  # (outputs, inputs) in 16 or 32 bit, or packed to 4 bit
+    quant_state: object | None
+    A: torch.Tensor  # (rank, inputs)
+    B: torch.Tensor  # (outputs, rank), times `scale`
+    scale: float  # alpha / rank
 
     def expanded(self, dtype: torch.dtype) -> torch.Tensor:
         """The weight in 16 or 32 bit."""
@@ -93,36 +101,6 @@ class Projection(NamedTuple):
         from bitsandbytes.functional import dequantize_4bit
 
         return dequantize_4bit(self.weight.data, state).to(dtype)
-
-    def to_rank(self, x: torch.Tensor) -> torch.Tensor | None:
-        """(tokens, inputs) to (tokens, rank)."""
-        return None if self.adapter is None else x @ self.adapter.A.T
-
-    def output(self, x: torch.Tensor, low: torch.Tensor | None, into: torch.Tensor | None = None, weight=None):
-        """(tokens, outputs), added to `into` where it is given; `low` is `to_rank(x)`, `weight` is `expanded()`."""
-        weight = self.expanded(x.dtype) if weight is None else weight
-        if low is not None:  # first, so that the large product adds to it while it writes
-            into = low @ self.adapter.B.T if into is None else into.addmm_(low, self.adapter.B.T)
-        return x @ weight.T if into is None else into.addmm_(x, weight.T)
-
-    def gradients(self, dy: torch.Tensor, x: torch.Tensor, low: torch.Tensor | None, trained: Sequence[bool]) -> tuple:
-        """Of weight, A and B (None where not `trained`), then the gradient of A's output (tokens, rank)."""
-        d_weight = dy.T @ x if trained[0] else None
-        if self.adapter is None:
-            return d_weight, None, None, None
-        d_low = dy @ self.adapter.B
-        d_A = d_low.T @ x if trained[1] else None
-        d_B = (dy.T @ low).mul_(self.adapter.scale) if trained[2] else None
-        return d_weight, d_A, d_B, d_low
-
-    def input_gradient(
-        self, dy: torch.Tensor, d_low: torch.Tensor | None, into: torch.Tensor | None = None, weight=None
-    ):
-        """(tokens, inputs), added to `into` where it is given."""
-        weight = self.expanded(dy.dtype) if weight is None else weight
-        if d_low is not None:
-            into = d_low @ self.adapter.A if into is None else into.addmm_(d_low, self.adapter.A)
-        return dy @ weight if into is None else into.addmm_(dy, weight)
 
 
 @dataclass
@@ -141,48 +119,47 @@ class Layer:
         """The normalised input, its mean and the inverse of its standard deviation."""
         return torch.native_layer_norm(x, x.shape[-1:], self.norm.weight, self.norm.bias, self.norm.eps)
 
-    def heads(self, fused: torch.Tensor, shape: torch.Size) -> list[torch.Tensor]:
-        """Queries (batch, heads, length, size), key and value (batch, 1, length, size), rotated."""
+    def attended(self, fused: torch.Tensor, shape: torch.Size, with_graph: bool) -> tuple[list, torch.Tensor]:
+        """Queries, key and value, rotated, and their attention (batch, heads, length, size), with its own graph or none."""
         fused = fused.view(*shape[:2], -1, self.head_size)
-        rotated = compiled(rotate, fused.device.type)(fused, self.cos, self.sin).transpose(1, 2)
-        return [rotated[:, :-2], rotated[:, -2:-1], rotated[:, -1:]]
-
-    def heads_gradient(self, gradients: Sequence[torch.Tensor]) -> torch.Tensor:
-        """The gradient of `fused`, (tokens, heads + 2 times size)."""
-        return compiled(rotate_back, self.cos.device.type)(*gradients, self.cos, self.sin).flatten(0, 1).flatten(1)
+        heads = compiled(rotate, fused.device.type)(fused, self.cos, self.sin).transpose(1, 2)
+        heads = [heads[:, :-2], heads[:, -2:-1], heads[:, -1:]]
+        with torch.set_grad_enabled(with_graph):
+            heads = [head.detach().requires_grad_(with_graph) for head in heads]
+            return heads, attend(*heads, self.lengths)
 
 
 class ParallelBlock(torch.autograd.Function):
     """apply(layer, hidden (batch, length, size), norm weight, norm bias, then weight, A and B of each projection).
 
     The parameters are arguments only so that their gradients find them; the arithmetic takes what `layer` holds.
+    `query_key_value` and `up` read the same input, `dense` and `down` add to the same output: the narrow products of
+    their adapters are done in pairs.
     """
 
     @staticmethod
     def forward(ctx, layer: Layer, hidden: torch.Tensor, *parameters):
         query_key_value, dense, up, down = layer.projections
-        x = hidden.reshape(-1, hidden.shape[-1])
+        x, dtype = hidden.reshape(-1, hidden.shape[-1]), hidden.dtype
         normed = layer.normed(x)[0]
+        low_in = normed @ torch.cat((query_key_value.A, up.A)).T
+        low_qkv, low_up = low_in.split([len(query_key_value.A), len(up.A)], dim=1)
 
-        low_qkv, low_up = query_key_value.to_rank(normed), up.to_rank(normed)
-        heads = layer.heads(query_key_value.output(normed, low_qkv), hidden.shape)
+        fused = plus(plus(None, low_qkv, query_key_value.B.T), normed, query_key_value.expanded(dtype).T)
         keep = not layer.recompute
-        with torch.set_grad_enabled(keep):  # a graph of attention alone, kept for its backward
-            heads = [head.detach().requires_grad_(keep) for head in heads]
-            attended = attend(*heads, layer.lengths)
+        heads, attended = layer.attended(fused, hidden.shape, with_graph=keep)
         flat = attended.detach().transpose(1, 2).reshape(x.shape)
-        low_dense = dense.to_rank(flat)
-        out = dense.output(flat, low_dense)
-        del flat
+        del fused
 
-        inner = up.output(normed, low_up)
-        del normed
-        activated = F.gelu(inner)
-        low_down = down.to_rank(activated)
-        out = down.output(activated, low_down, into=out).add_(x)
+        inner = plus(plus(None, low_up, up.B.T), normed, up.expanded(dtype).T)  # first the narrow product: the wide
+        activated = F.gelu(inner)  # one then adds to it while it writes
+        low_out = torch.cat((flat @ dense.A.T, activated @ down.A.T), dim=1)
+        out = plus(None, low_out, torch.cat((dense.B, down.B), dim=1).T)
+        out = plus(out, flat, dense.expanded(dtype).T)
+        out = plus(out, activated, down.expanded(dtype).T).add_(x)
 
         ctx.save_for_backward(hidden)  # the one large tensor: activation offloading takes it from here
-        ctx.layer, ctx.lows = layer, (low_qkv, low_dense, low_up, low_down)
+        ctx.layer, ctx.lows = layer, (low_in, low_out)
         ctx.kept = (inner, heads, attended) if keep else (None, None, None)
         return out.view(hidden.shape)
 
@@ -191,46 +168,63 @@ class ParallelBlock(torch.autograd.Function):
     def backward(ctx, d_out: torch.Tensor):
         (hidden,), layer, trained = ctx.saved_tensors, ctx.layer, ctx.needs_input_grad[1:]
         query_key_value, dense, up, down = layer.projections
-        low_qkv, low_dense, low_up, low_down = ctx.lows
-        inner, heads, attended = ctx.kept
+        (low_in, low_out), (inner, heads, attended) = ctx.lows, ctx.kept
         ctx.kept = None
-        x, dy = hidden.reshape(-1, hidden.shape[-1]), d_out.reshape(-1, hidden.shape[-1])
+        ranks_in, ranks_out = [len(query_key_value.A), len(up.A)], [len(dense.A), len(down.A)]
+        low_qkv, low_up = low_in.split(ranks_in, dim=1)
+        x, dy, dtype = hidden.reshape(-1, hidden.shape[-1]), d_out.reshape(-1, hidden.shape[-1]), hidden.dtype
         normed, mean, rstd = layer.normed(x)
-
-        # Expanded once for two products where the weight is small beside the activations, else twice.
-        up_weight = up.expanded(x.dtype) if x.shape[0] > x.shape[1] else None
-        if inner is None:
-            inner = up.output(normed, low_up, weight=up_weight)
-        activated = F.gelu(inner)
-        *d_down, d_low = down.gradients(dy, activated, low_down, trained[12:15])
-        del activated
-        d_inner = down.input_gradient(dy, d_low)
-        torch.ops.aten.gelu_backward.grad_input(d_inner, inner, grad_input=d_inner)
-        del inner
-        *d_up, d_low = up.gradients(d_inner, normed, low_up, trained[9:12])
         needed = any(trained[:3])
-        d_normed = up.input_gradient(d_inner, d_low, weight=up_weight) if needed else None
+        gradients: list[torch.Tensor | None] = [None] * 12  # weight, A, B of each projection
+
+        d_low_dense, d_low_down = (dy @ torch.cat((dense.B, down.B), dim=1)).split(ranks_out, dim=1)
+        d_B_dense, d_B_down = (dy.T @ low_out).split(ranks_out, dim=1)
+        gradients[5], gradients[11] = d_B_dense * dense.scale, d_B_down * down.scale
+
+        # MLP. A weight is expanded once for two products where it is small beside the activations, else twice.
+        up_weight = up.expanded(dtype) if x.shape[0] > x.shape[1] else None
+        if inner is None:
+            weight = up.expanded(dtype) if up_weight is None else up_weight
+            inner = plus(plus(None, low_up, up.B.T), normed, weight.T)
+            del weight
+        d_inner = plus(plus(None, d_low_down, down.A), dy, down.expanded(dtype))
+        compiled(activate_in_place, inner.device.type)(inner, d_inner)
+        activated = inner
+        gradients[9] = dy.T @ activated if trained[12] else None
+        gradients[10] = d_low_down.T @ activated
+        del inner, activated
+        gradients[6] = d_inner.T @ normed if trained[9] else None
+        gradients[8] = (d_inner.T @ low_up).mul_(up.scale)
+        d_low_up = d_inner @ up.B
+        d_normed = d_inner @ (up.expanded(dtype) if up_weight is None else up_weight) if needed else None
         del d_inner, up_weight
 
-        qkv_weight = query_key_value.expanded(x.dtype)
+        # Attention.
+        weight = query_key_value.expanded(dtype)
         if heads is None:
-            heads = layer.heads(query_key_value.output(normed, low_qkv, weight=qkv_weight), hidden.shape)
-            with torch.enable_grad():
-                heads = [head.detach().requires_grad_() for head in heads]
-                attended = attend(*heads, layer.lengths)
+            fused = plus(plus(None, low_qkv, query_key_value.B.T), normed, weight.T)
+            heads, attended = layer.attended(fused, hidden.shape, with_graph=True)
+            del fused
         flat = attended.detach().transpose(1, 2).reshape(x.shape)
-        *d_dense, d_low = dense.gradients(dy, flat, low_dense, trained[6:9])
+        gradients[3] = dy.T @ flat if trained[6] else None
+        gradients[4] = d_low_dense.T @ flat
         del flat
-        d_attended = dense.input_gradient(dy, d_low).view(*hidden.shape[:2], -1, layer.head_size).transpose(1, 2)
+        d_attended = plus(plus(None, d_low_dense, dense.A), dy, dense.expanded(dtype))
+        d_attended = d_attended.view(*hidden.shape[:2], -1, layer.head_size).transpose(1, 2)
         d_heads = torch.autograd.grad(attended, heads, d_attended)
         del heads, attended, d_attended
-        d_fused = layer.heads_gradient(d_heads)
+        d_fused = compiled(rotate_back, dy.device.type)(*d_heads, layer.cos, layer.sin)
         del d_heads
-        *d_qkv, d_low = query_key_value.gradients(d_fused, normed, low_qkv, trained[3:6])
-        gradients = (*d_qkv, *d_dense, *d_up, *d_down)
+        gradients[0] = d_fused.T @ normed if trained[3] else None
+        gradients[2] = (d_fused.T @ low_qkv).mul_(query_key_value.scale)
+        d_low_in = torch.cat((d_fused @ query_key_value.B, d_low_up), dim=1)
+        gradients[1], gradients[7] = (d_low_in.T @ normed).split(ranks_in)
+
+        gradients = [gradient if wanted else None for gradient, wanted in zip(gradients, trained[3:], strict=True)]
         if not needed:
             return None, None, None, None, *gradients
-        d_normed = query_key_value.input_gradient(d_fused, d_low, into=d_normed, weight=qkv_weight)
+        d_normed = plus(d_normed, d_low_in, torch.cat((query_key_value.A, up.A)))
+        d_normed.addmm_(d_fused, weight)
         d_x, d_weight, d_bias = torch.ops.aten.native_layer_norm_backward(
             d_normed, x, x.shape[-1:], mean, rstd, layer.norm.weight, layer.norm.bias, list(trained[:3])
         )

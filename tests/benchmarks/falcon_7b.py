@@ -21,6 +21,7 @@ from pathlib import Path
 from unittest import mock
 
 os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"  # to ask whether there is a GPU must not start CUDA
+os.environ.setdefault("PYTORCH_CUDA_ALLOC_CONF", "expandable_segments:True")  # what is reserved stays near what is used
 
 import psutil
 import torch
@@ -38,6 +39,7 @@ from transformers import FalconConfig, FalconForCausalLM, TrainerCallback, set_s
 from transformers.integrations.bitsandbytes import replace_with_bnb_linear
 from transformers.models.falcon.modeling_falcon import FalconRotaryEmbedding
 from transformers.quantizers import AutoHfQuantizer
+from transformers.trainer_pt_utils import LayerWiseDummyOptimizer
 from transformers.utils.quantization_config import QuantizationMethod
 from trl import SFTConfig, SFTTrainer
 
@@ -68,23 +70,29 @@ class Row:
     length: int = 2048
     recompute: bool | int = True  # how many layers
     offload: bool = False
-    lora_dtype: str = "float32"
+    optim: str = "adamw_torch_fused"
     card_gib: float | None = None  # a card of this size is played, by a cap on what may be allocated
     steps: int = 20
 
 
 ROWS = [
     Row("qlora-balanced", "QLoRA"),
-    Row("qlora-lean", "QLoRA", offload=True),
-    Row("qlora-leanest", "QLoRA", batch=1, accumulation=4, offload=True),
+    Row("qlora-lean", "QLoRA", offload=True, optim="adamw_8bit"),
+    Row("qlora-leanest", "QLoRA", batch=1, accumulation=4, offload=True, optim="adamw_8bit"),
     Row("qlora-fastest", "QLoRA", recompute=2),
-    Row("lora", "LoRA", recompute=28),
-    Row("full", "full"),
+    Row("lora", "LoRA", recompute=27),
+    Row("full", "full", recompute=6, optim="adamw_8bit"),
     Row("stock-qlora", "QLoRA", stack="stock", steps=5),
     Row("stock-lora", "LoRA", stack="stock", steps=5),
     Row("litgpt-qlora", "QLoRA", stack="litgpt", batch=1, accumulation=4),
-    Row("litgpt-qlora-4", "QLoRA", stack="litgpt"),
+    Row("litgpt-qlora-4x2048", "QLoRA", stack="litgpt"),
     Row("litgpt-lora", "LoRA", stack="litgpt", batch=1, accumulation=4),
+    Row("card-6", "QLoRA", batch=1, offload=True, optim="adamw_8bit", card_gib=6, steps=5),
+    Row("card-8", "QLoRA", batch=4, offload=True, optim="adamw_8bit", card_gib=8, steps=5),
+    Row("card-12", "QLoRA", batch=8, card_gib=12, steps=5),
+    Row("card-16", "QLoRA", batch=12, card_gib=16, steps=5),
+    Row("card-24", "QLoRA", batch=20, card_gib=24, steps=5),
+    Row("card-24-lora", "LoRA", batch=4, recompute=27, card_gib=24, steps=5),
 ]
 
 
@@ -123,6 +131,24 @@ def random_falcon(config: FalconConfig, quantize: bool, device: str, repaired: b
     return model
 
 
+def step_in_backward(trainer: SFTTrainer) -> None:
+    """Each parameter takes its step as soon as its gradient is there, which is then let go: all are never held at once.
+
+    Neither clipping by the norm of all gradients nor accumulation is possible so.
+    """
+    from bitsandbytes.optim import AdamW8bit
+
+    def step(parameter: torch.Tensor) -> None:
+        optimizers[parameter].step()
+        parameter.grad = None
+
+    optimizers = {p: AdamW8bit([p], lr=trainer.args.learning_rate) for p in trainer.model.parameters()}
+    for parameter in optimizers:
+        parameter.register_post_accumulate_grad_hook(step)
+    trainer.optimizer = LayerWiseDummyOptimizer(optimizer_dict=optimizers)
+    trainer.lr_scheduler = torch.optim.lr_scheduler.LambdaLR(trainer.optimizer, lambda step: 1.0)
+
+
 class Moments(TrainerCallback):
     """When each optimiser step ended, without making the GPU wait; memory is counted from the end of the first."""
 
@@ -150,10 +176,6 @@ class Moments(TrainerCallback):
         return [before.elapsed_time(after) / 1000 for before, after in pairs]
 
 
-def stage(name):
-    print("STAGE", name, round(time.time() - psutil.Process().create_time(), 1), flush=True)
-
-
 def random_rows(config: FalconConfig, rows: int, length: int) -> Dataset:
     tokens = torch.randint(100, config.vocab_size, (rows, length))
     return Dataset.from_dict({"input_ids": tokens.tolist(), "labels": tokens.tolist()})
@@ -162,7 +184,6 @@ def random_rows(config: FalconConfig, rows: int, length: int) -> Dataset:
 def train(row: Row, config: FalconConfig, device: str, folder: str) -> tuple[torch.nn.Module, list[float]]:
     """The trained model and the seconds of its steps, by TRL's SFTTrainer."""
     stock = row.stack == "stock"
-    stage("imports")
     model = random_falcon(config, row.method == "QLoRA", device, repaired=not stock)
     lora = None
     if row.method != "full":
@@ -174,8 +195,7 @@ def train(row: Row, config: FalconConfig, device: str, folder: str) -> tuple[tor
         options = {"gradient_checkpointing": False, "bf16": False, "activation_offloading": row.offload}
         options["logging_nan_inf_filter"] = False  # looking at every loss makes the GPU wait for the CPU
         options["accelerator_config"] = {"non_blocking": True}
-        options["optim"] = "adamw_8bit" if row.method == "full" else "adamw_torch_fused"
-    stage("model")
+        options["optim"] = row.optim
     moments = Moments()
     trainer = quiet(
         SFTTrainer(
@@ -203,10 +223,10 @@ def train(row: Row, config: FalconConfig, device: str, folder: str) -> tuple[tor
     if not stock and lora:
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
-                parameter.data = parameter.data.to(getattr(torch, row.lora_dtype))
-    stage("trainer")
+                parameter.data = parameter.data.float()
+    if not stock and not lora:
+        step_in_backward(trainer)
     trainer.train()
-    stage("training")
     return trainer.model, moments.seconds()
 
 
@@ -251,6 +271,7 @@ def measure(row: Row, config: FalconConfig, device: str) -> dict:
         "sequence_length": row.length,
         "accumulation": row.accumulation,
         "recompute": row.recompute,
+        "optimizer": row.optim if row.stack == "course" else None,
         "offload": row.offload,
         "card_gib": row.card_gib,
         **receipts.environment(),
