@@ -83,8 +83,8 @@ test: install-all ## set-up, lint, unit tests, every notebook on profile tiny
 test-gpu: install-all ## every notebook on profile full, on a GPU
 	@PROFILE=full $(RUN) -m pytest -q --nbval-lax --nbval-cell-timeout=3600 $(NOTEBOOKS)
 
-bench: install-all ## the training step against a hand-written loop, and two attention kernels, in ratios
-	@HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(RUN) -m tests.benchmarks.training_step
+bench: install-all ## memory and speed of Falcon-7B on a GPU; without one, ratios on the small models
+	@HF_DATASETS_DISABLE_PROGRESS_BARS=1 $(RUN) -m tests.benchmarks
 
 tables: install ## write the tables of the pages anew from the receipts
 	@$(RUN) -m shared.receipts

@@ -71,14 +71,15 @@ class FirstLine(StoppingCriteria):
     """Ends each answer after its first line that is not blank: nothing that is scored comes after it."""
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, prompt_length: int):
-        texts = tokenizer.batch_decode([[token] for token in range(len(tokenizer))])
+        texts = [*tokenizer.batch_decode([[token] for token in range(len(tokenizer))]), ""]
         self.newline = torch.tensor(["\n" in text for text in texts])
         self.visible = torch.tensor([bool(text.strip()) for text in texts])
         self.prompt_length = prompt_length
 
     def __call__(self, input_ids: torch.Tensor, scores: torch.Tensor, **kwargs) -> torch.Tensor:
         """Which rows of `input_ids` (rows, tokens) are done."""
-        answers = input_ids[:, self.prompt_length :].cpu()
+        # A model may have more tokens than its tokenizer: the last place, blank, stands for those.
+        answers = input_ids[:, self.prompt_length :].cpu().clamp(max=len(self.newline) - 1)
         begun = self.visible[answers].cumsum(-1) > 0
         return (self.newline[answers] & begun).any(-1).to(input_ids.device)
 

@@ -118,6 +118,18 @@ def test_logits_and_gradients_equal_those_of_the_stock_eager_path(kind, what, qu
     assert worst(gradients, expected[1]) <= 1e-4
 
 
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_the_repair_holds_when_checkpointing_runs_the_layers_again(reentrant):
+    expected = run(build(attention="eager"), batch("padded on the right"))
+    model = build()
+    repair_attention(base(model))
+    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.enable_input_require_grads()
+    logits, gradients = run(model, batch("padded on the right"))
+    assert (logits - expected[0]).abs().max() <= 2e-5 * expected[0].abs().max()
+    assert worst(gradients, expected[1]) <= 1e-4
+
+
 @pytest.mark.parametrize("fast", [False, True])
 def test_full_fine_tuning_has_the_stock_gradients(fast):
     inputs = batch("padded on the right")

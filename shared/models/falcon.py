@@ -112,30 +112,28 @@ def repair_attention(model: PreTrainedModel) -> PreTrainedModel:
 
 def _attend_without_mask(transformer: torch.nn.Module) -> None:
     stock_forward = transformer.forward
-    state = {"usable": False, "lengths": None}
 
     def forward(self, *args, **kwargs):
         call = arguments(self, args, kwargs)
-        usable, lengths = False, None
-        if call.get("past_key_values") is None and not call.get("output_attentions"):
+        no_cache = call.get("past_key_values") is None and (self.training or call.get("use_cache") is False)
+        if no_cache and not call.get("output_attentions"):
             usable, lengths = causal_layout(call.get("attention_mask"), call.get("position_ids"))
-        fused = self.config._attn_implementation == "sdpa" or lengths is not None
-        state.update(usable=usable and fused, lengths=lengths)
-        try:
-            return stock_forward(*args, **kwargs)
-        finally:
-            state["usable"] = False
+            if usable and (self.config._attn_implementation == "sdpa" or lengths is not None):
+                marker = torch.empty(1, 1, 1, 1)  # four dimensions: the library hands it on to each layer as it is
+                marker.lengths = lengths
+                named = call.pop("kwargs", {})
+                del call["self"]
+                return stock_forward(**call | named | {"attention_mask": marker, "use_cache": False})
+        return stock_forward(*args, **kwargs)
 
     def wrap(stock_attention):
-        def attention(self, hidden_states, *args, position_embeddings=None, layer_past=None, **kwargs):
-            # A cache that is empty so far may be filled by this pass: then the library's code has to run.
-            if not state["usable"] or layer_past is not None:
-                return stock_attention(
-                    hidden_states, *args, position_embeddings=position_embeddings, layer_past=layer_past, **kwargs
-                )
+        def attention(self, hidden_states, alibi, attention_mask, *args, position_embeddings=None, **kwargs):
+            if not hasattr(attention_mask, "lengths"):
+                kwargs["position_embeddings"] = position_embeddings
+                return stock_attention(hidden_states, alibi, attention_mask, *args, **kwargs)
             heads = [part.transpose(1, 2) for part in self._split_heads(self.query_key_value(hidden_states))]
             query, key = modeling_falcon.apply_rotary_pos_emb(*heads[:2], *position_embeddings)
-            attended = attend(query, key, heads[2], state["lengths"])
+            attended = attend(query, key, heads[2], attention_mask.lengths)
             return self.dense(attended.transpose(1, 2).reshape(hidden_states.shape)), None
 
         return attention

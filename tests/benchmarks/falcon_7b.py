@@ -1,6 +1,6 @@
 """Falcon-7B on one GPU: memory and speed of every row of the section's tables, each in a process of its own.
 
-    python -m tests.benchmarks.falcon_7b [--out FOLDER] [--steps N] [ROW ...]     (`make bench` on a GPU)
+    python -m tests.benchmarks.falcon_7b [--out FOLDER] [--steps N] [ROW ...]     (`make bench` on a GPU does them all)
 
 The weights are random, of the model's exact shape; the tokens are random and new in every step. Times are medians of
 whole steps, from end to end, after three to warm up. Each row leaves its receipt; a failed one too, with its error.
@@ -60,7 +60,7 @@ TINY = FalconConfig(vocab_size=1024, hidden_size=128, num_hidden_layers=2, num_a
 
 @dataclass(frozen=True)
 class Row:
-    """One measurement. `stack`: "course" (this repository's), "stock" (TRL as documented) or "litgpt"."""
+    """One measurement. `stack`: "course" (this repository's), "litgpt", or one of STEPS, the way from stock to it."""
 
     name: str
     method: str  # QLoRA, LoRA or full
@@ -75,6 +75,10 @@ class Row:
     steps: int = 20
 
 
+# Each step with all before it: TRL as its documentation shows it; 4-bit that is 4-bit; attention on the fused kernels;
+# no autocast, AdamW in one kernel, no waiting for the GPU. The next is "course": the layers of parallel_block.
+STEPS = ["stock", "4-bit", "attention", "options"]
+
 ROWS = [
     Row("qlora-balanced", "QLoRA"),
     Row("qlora-lean", "QLoRA", offload=True, optim="adamw_8bit"),
@@ -84,6 +88,9 @@ ROWS = [
     Row("full", "full", recompute=6, optim="adamw_8bit"),
     Row("stock-qlora", "QLoRA", stack="stock", steps=5),
     Row("stock-lora", "LoRA", stack="stock", steps=5),
+    Row("step-1-4-bit", "QLoRA", stack="4-bit", steps=5),
+    Row("step-2-attention", "QLoRA", stack="attention", steps=5),
+    Row("step-3-options", "QLoRA", stack="options", steps=5),
     Row("litgpt-qlora", "QLoRA", stack="litgpt", batch=1, accumulation=4),
     Row("litgpt-qlora-4x2048", "QLoRA", stack="litgpt"),
     Row("litgpt-lora", "LoRA", stack="litgpt", batch=1, accumulation=4),
@@ -183,19 +190,20 @@ def random_rows(config: FalconConfig, rows: int, length: int) -> Dataset:
 
 def train(row: Row, config: FalconConfig, device: str, folder: str) -> tuple[torch.nn.Module, list[float]]:
     """The trained model and the seconds of its steps, by TRL's SFTTrainer."""
-    stock = row.stack == "stock"
-    model = random_falcon(config, row.method == "QLoRA", device, repaired=not stock)
+    step = STEPS.index(row.stack) if row.stack in STEPS else len(STEPS)
+    course = step == len(STEPS)
+    model = random_falcon(config, row.method == "QLoRA", device, repaired=step > 0)
     lora = None
     if row.method != "full":
         lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules=PROJECTIONS)
-    options = {} if not stock else {"gradient_checkpointing": True, "bf16": device == "cuda"}
-    if not stock:
-        if reason := falcon.fast_training(model, recompute=row.recompute):
-            raise RuntimeError(reason)
-        options = {"gradient_checkpointing": False, "bf16": False, "activation_offloading": row.offload}
-        options["logging_nan_inf_filter"] = False  # looking at every loss makes the GPU wait for the CPU
+    if step >= 2:
+        falcon.repair_attention(model)
+    if course and (reason := falcon.fast_training(model, recompute=row.recompute)):
+        raise RuntimeError(reason)
+    options = {"gradient_checkpointing": not course, "bf16": step < 3 and device == "cuda"}
+    if step >= 3:
+        options |= {"activation_offloading": row.offload, "optim": row.optim, "logging_nan_inf_filter": False}
         options["accelerator_config"] = {"non_blocking": True}
-        options["optim"] = row.optim
     moments = Moments()
     trainer = quiet(
         SFTTrainer(
@@ -220,11 +228,11 @@ def train(row: Row, config: FalconConfig, device: str, folder: str) -> tuple[tor
             callbacks=[moments],
         )
     )
-    if not stock and lora:
+    if course and lora:
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
-    if not stock and not lora:
+    if course and not lora:
         step_in_backward(trainer)
     trainer.train()
     return trainer.model, moments.seconds()
@@ -257,7 +265,8 @@ def measure(row: Row, config: FalconConfig, device: str) -> dict:
         measured["peak_gib_allocated"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
         measured["peak_gib_reserved"] = round(torch.cuda.max_memory_reserved() / 2**30, 3)
     receipt = dict.fromkeys(receipts.KEYS) | {
-        "name": row.name,
+        "name": f"falcon-7b-{row.name}",
+        "metrics": {},
         "notebook": "02-PEFT/Fast-and-Lean-Falcon.ipynb",
         "profile": "full",
         "method": row.method,
@@ -271,7 +280,7 @@ def measure(row: Row, config: FalconConfig, device: str) -> dict:
         "sequence_length": row.length,
         "accumulation": row.accumulation,
         "recompute": row.recompute,
-        "optimizer": row.optim if row.stack == "course" else None,
+        "optimizer": row.optim if row.stack in ("course", "options") else None,
         "offload": row.offload,
         "card_gib": row.card_gib,
         **receipts.environment(),
@@ -283,11 +292,11 @@ def measure(row: Row, config: FalconConfig, device: str) -> dict:
 
 def write_row(row: Row, config: FalconConfig, out: Path) -> None:
     """Measure in a process of its own; what the libraries print goes to a log beside the receipt."""
-    with (out / f"{row.name}.log").open("w") as log:
+    with (out / f"falcon-7b-{row.name}.log").open("w") as log:
         os.dup2(log.fileno(), sys.stdout.fileno())
         os.dup2(log.fileno(), sys.stderr.fileno())
     receipt = measure(row, config, "cuda" if GPU else "cpu")
-    receipts.write_text(out / f"{row.name}.json", json.dumps(receipt, indent=2, default=str) + "\n")
+    receipts.write_text(out / f"falcon-7b-{row.name}.json", json.dumps(receipt, indent=2, default=str) + "\n")
 
 
 def main() -> None:
@@ -303,7 +312,7 @@ def main() -> None:
     print("row                     peak GiB   on device   s/step    tokens/s   wall s", flush=True)
     for row in chosen:
         row = replace(row, steps=args.steps or row.steps, length=64 if args.tiny else row.length)
-        path = args.out / f"{row.name}.json"
+        path = args.out / f"falcon-7b-{row.name}.json"
         path.unlink(missing_ok=True)
         process = start.Process(target=write_row, args=(row, TINY if args.tiny else FALCON_7B, args.out))
         process.start()

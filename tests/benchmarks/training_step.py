@@ -1,7 +1,8 @@
 """What the notebook's trainer costs over a hand-written loop: same model, batches and LoRA layers, taking turns.
 
-make bench        prints the ratio of the medians for profiles tiny and small, and of the two attention kernels in the
-                  hand-written loop; absolute times are this machine's
+make bench        without a GPU, prints the ratio of the medians for profiles tiny and small, of the two attention
+                  kernels in the hand-written loop, and of Falcon's fast training layers to the library's; absolute
+                  times are this machine's
 """
 
 import itertools
@@ -18,7 +19,7 @@ from transformers import TrainerCallback, set_seed
 from trl import SFTConfig, SFTTrainer
 
 from shared.data import ORDERS_HELDOUT, ORDERS_TRAIN, load_examples
-from shared.models import fetch_weights, load_model, load_tokenizer
+from shared.models import fast_training, fetch_weights, load_model, load_tokenizer
 from shared.profile import Profile, load_profile
 from shared.training import quiet
 
@@ -61,10 +62,11 @@ def hand_written(model: torch.nn.Module, batches: list[dict], learning_rate: flo
     return differences(ends)
 
 
-def compare(profile: Profile, turns: int) -> tuple[float, float, float]:
-    """Median seconds a step: the trainer, the hand-written loop, the same with the attention that load_model passes by.
+def compare(profile: Profile, turns: int) -> tuple[float, float, float, float]:
+    """Median seconds a step: the trainer, the hand-written loop, the same with the attention that load_model passes by,
+    the same with fast_training.
 
-    The last is NaN for models whose attention cannot be exchanged (Falcon's).
+    The third is NaN for models whose attention cannot be exchanged (Falcon's), the last for models other than Falcon.
     """
     set_seed(profile.seed)
     tokenizer = load_tokenizer(profile.weights)
@@ -73,7 +75,7 @@ def compare(profile: Profile, turns: int) -> tuple[float, float, float]:
     train = Dataset.from_list(
         load_examples(None, ORDERS_TRAIN, ORDERS_HELDOUT, seed=0).train[: profile.batch_size * STEPS]
     )
-    trained, written, other_kernel = [], [], []
+    trained, written, other_kernel, fast = [], [], [], []
     with tempfile.TemporaryDirectory() as folder:
         options = SFTConfig(
             output_dir=folder,
@@ -111,16 +113,22 @@ def compare(profile: Profile, turns: int) -> tuple[float, float, float]:
             if model.config._attn_implementation != chosen:
                 other_kernel += hand_written(model, batches, profile.learning_rate)
                 model.set_attn_implementation(chosen)
-    return statistics.median(trained), statistics.median(written), statistics.median(other_kernel or [math.nan])
+            falcon = model.get_base_model()
+            stock_forward = falcon.base_model.forward
+            if fast_training(falcon, recompute=profile.gradient_checkpointing) is None:
+                fast += hand_written(model, batches, profile.learning_rate)
+                falcon.base_model.forward = stock_forward
+    return tuple(statistics.median(times or [math.nan]) for times in (trained, written, other_kernel, fast))
 
 
 def main() -> None:
-    names = sys.argv[1:] or (["full"] if torch.cuda.is_available() else ["tiny", "small"])
-    print("profile   trainer s/step   by hand s/step   trainer/by hand   other attention/by hand")
+    names = sys.argv[1:] or ["tiny", "small"]
+    print("profile   trainer s/step   by hand s/step   trainer/by hand   other attention/by hand   fast/by hand")
     for name in names:
         profile = fetch_weights(load_profile("bench", {"PROFILE": name}))
-        trainer, by_hand, other = compare(profile, turns=5 if name == "tiny" else 3)
-        print(f"{name:8}  {trainer:14.3f}   {by_hand:14.3f}   {trainer / by_hand:15.2f}   {other / by_hand:23.2f}")
+        trainer, by_hand, other, fast = compare(profile, turns=5 if name == "tiny" else 3)
+        ratios = f"{trainer / by_hand:15.2f}   {other / by_hand:23.2f}   {fast / by_hand:12.2f}"
+        print(f"{name:8}  {trainer:14.3f}   {by_hand:14.3f}   {ratios}")
 
 
 if __name__ == "__main__":
