@@ -82,3 +82,25 @@ def named_bars(values: Mapping[str, float], label: str) -> Figure:
     axes.margins(x=0.15)
     plt.close(figure)
     return figure
+
+
+def memory_against_speed(
+    points: Mapping[str, tuple[float, float]], ceilings: Mapping[str, float], save_to: Path | None = None
+) -> Figure:
+    """`points`: name -> (GiB, tokens/s), each with its name beside it; `ceilings`: name -> tokens/s, a line each."""
+    figure, axes = new_figure(height=4.2)
+    for name, (gib, speed) in points.items():
+        course = not name.startswith(("stock", "litgpt", "step"))
+        style = STYLES[0] if course else STYLES[1]
+        axes.plot(gib, speed, color=style["color"], marker=style["marker"], linestyle="none")
+        axes.annotate(name, (gib, speed), xytext=(6, 3), textcoords="offset points", fontsize=8)
+    for (name, speed), line in zip(ceilings.items(), ("--", ":", "-."), strict=False):
+        axes.axhline(speed, color="black", linestyle=line, linewidth=1, label=name)
+    axes.set(xlabel="peak GPU memory (GiB allocated)", ylabel="tokens/s in training")
+    axes.set_xlim(left=0, right=1.25 * max(gib for gib, _ in points.values()))
+    axes.set_ylim(bottom=0)
+    axes.legend(frameon=False, fontsize=8, loc="center right")
+    if save_to:
+        figure.savefig(save_to)
+    plt.close(figure)
+    return figure

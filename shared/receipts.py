@@ -141,21 +141,48 @@ def runs_table(receipts: list[dict]) -> str:
     return "\n".join(rows)
 
 
-MARKER = re.compile(r"(<!-- table: (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+def speed_table(receipts: list[dict]) -> str:
+    """A Markdown table of training speed and memory, a row for each receipt, the fastest first within each method.
+
+    The last column is the speed relative to the same method in the stock stack, where there is a receipt of it.
+    """
+    stock = {r["method"]: r["tokens_per_s"] for r in receipts if r.get("stack") == "stock" and not r.get("error")}
+    rows = [
+        "| setting | batch | trained parameters | peak GiB | on the device | s/step | tokens/s | to stock |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in sorted(receipts, key=lambda r: (r["method"], -(r["tokens_per_s"] or 0))):
+        setting, batch = r["name"].removeprefix("falcon-7b-"), f"{r['batch_size']} x {r['sequence_length']}"
+        batch += f" x {r['accumulation']}" if r["accumulation"] > 1 else ""
+        if r.get("error"):
+            rows.append(f"| {setting} | {batch} | failed: {r['error']} | | | | | |")
+            continue
+        relative = f"{r['tokens_per_s'] / stock[r['method']]:.1f}" if r["method"] in stock else "–"
+        rows.append(
+            f"| {setting} | {batch} | {r['trainable_parameters']:,} | {r['peak_gib_allocated']:.2f} "
+            f"| {r['peak_gib_device']:.1f} | {r['step_s']:.3f} | {r['tokens_per_s']:,.0f} | {relative} |"
+        )
+    devices = sorted({r["device"] for r in receipts})
+    return "\n".join([*rows, "", f"Measured on: {', '.join(devices)}."])
+
+
+TABLES = {"table": runs_table, "speed table": speed_table}
+MARKER = re.compile(r"(<!-- (table|speed table): (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def fill_tables(page: Path) -> str:
     """The text of `page`, a Markdown file or a notebook, with every marked table made anew from receipts.
 
-    A marker names the receipts by a glob from the top of the repository. Raises ReceiptError if there are none.
+    A marker says which kind of table and names the receipts by globs from the top of the repository, joined by commas.
+    Raises ReceiptError if there are none.
     """
 
     def fill(match: re.Match) -> str:
-        paths = sorted(ROOT.glob(match[2]))
+        paths = sorted(path for pattern in match[3].split(",") for path in ROOT.glob(pattern))
         if not paths:
-            raise ReceiptError(f"{page.name}: no receipt matches {match[2]}; correct the marker.")
+            raise ReceiptError(f"{page.name}: no receipt matches {match[3]}; correct the marker.")
         receipts = [json.loads(path.read_text(encoding="utf-8")) for path in paths]
-        return f"{match[1]}\n{runs_table(receipts)}\n\n{match[3]}"
+        return f"{match[1]}\n{TABLES[match[2]](receipts)}\n\n{match[4]}"
 
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
