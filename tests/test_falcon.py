@@ -123,7 +123,7 @@ def test_the_repair_holds_when_checkpointing_runs_the_layers_again(reentrant):
     expected = run(build(attention="eager"), batch("padded on the right"))
     model = build()
     repair_attention(base(model))
-    model.gradient_checkpointing_enable({"use_reentrant": reentrant})
+    model.activation_checkpointing_enable({"use_reentrant": reentrant})
     model.enable_input_require_grads()
     logits, gradients = run(model, batch("padded on the right"))
     assert (logits - expected[0]).abs().max() <= 2e-5 * expected[0].abs().max()

@@ -53,7 +53,8 @@ def attention_defects() -> set[str]:
     Found by running a Falcon of one layer, on the CPU, in milliseconds.
     """
     with torch.random.fork_rng(devices=[]), torch.device("cpu"):
-        config = FalconConfig(vocab_size=8, hidden_size=16, num_hidden_layers=1, num_attention_heads=2)
+        sizes = {"vocab_size": 8, "hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+        config = FalconConfig(**sizes, bos_token_id=0, eos_token_id=0)
         config._attn_implementation = "sdpa"
         model = FalconForCausalLM(config).float().train()
     calls, kernel = [], F.scaled_dot_product_attention
