@@ -89,11 +89,14 @@ def memory_against_speed(
 ) -> Figure:
     """`points`: name -> (GiB, tokens/s), each with its name beside it; `ceilings`: name -> tokens/s, a line each."""
     figure, axes = new_figure(height=4.2)
+    taken: list[tuple[float, float]] = []
     for name, (gib, speed) in points.items():
+        near = any(abs(gib - x) < 2 and abs(speed - y) < 500 for x, y in taken)
+        taken.append((gib, speed))
         course = not name.startswith(("stock", "litgpt", "step"))
         style = STYLES[0] if course else STYLES[1]
         axes.plot(gib, speed, color=style["color"], marker=style["marker"], linestyle="none")
-        axes.annotate(name, (gib, speed), xytext=(6, 3), textcoords="offset points", fontsize=8)
+        axes.annotate(name, (gib, speed), xytext=(6, -12 if near else 3), textcoords="offset points", fontsize=8)
     for (name, speed), line in zip(ceilings.items(), ("--", ":", "-."), strict=False):
         axes.axhline(speed, color="black", linestyle=line, linewidth=1, label=name)
     axes.set(xlabel="peak GPU memory (GiB allocated)", ylabel="tokens/s in training")
