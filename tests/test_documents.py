@@ -17,6 +17,7 @@ NOT_RUN = {
     "git clone": "the test runs in a clone already",
     "cd ": "same",
     "make demo": "the whole demo on profile small; .ci/run executes the same notebook on tiny",
+    "make bench": "takes minutes; tests/test_benchmarks.py runs its code",
     "make lab": "opens a browser and does not end",
     "make test": "this is it",
     "make run": "tests/test_own_data.py runs the notebook on data and models of one's own",

@@ -59,7 +59,7 @@ class TestNotebook:
         found = [next((i for i, heading in enumerate(headings) if heading.startswith(want)), None) for want in wanted]
         assert None not in found and found == sorted(found), dict(zip(wanted, found, strict=True))
         card = prose(notebook).split("\n## ")[0]
-        assert "You will be able to" in card and "You need" in card and "<!-- table:" in card
+        assert "You will be able to" in card and "You need" in card and " table: " in card
 
     def test_checked_cells_and_exercises(self, notebook):
         cells = code_cells(notebook)
