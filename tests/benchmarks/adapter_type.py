@@ -100,7 +100,7 @@ def main() -> None:
     receipt = dict.fromkeys(receipts.KEYS) | about | receipts.environment()
     receipt |= {
         "name": "adapter-type-tiny",
-        "notebook": "02-PEFT/Falcon-7B-LoRA.ipynb",
+        "notebook": "02-PEFT/Fast-and-Lean-Falcon.ipynb",
         "profile": "tiny",
         "method": "QLoRA, adapters in bfloat16 or float32",
         "random_weights": False,
