@@ -32,8 +32,8 @@ def check_device(profile: Profile) -> None:
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
     if total < profile.gpu_gib:
         raise DeviceError(
-            f"PROFILE={profile.name} took {profile.gpu_gib:g} GiB where it was measured, and this GPU has {total:.1f}: "
-            "take PROFILE=small, or a smaller model by MODEL=; 02-PEFT/README.md lists what trains on which card."
+            f"PROFILE={profile.name} needs about {profile.gpu_gib:g} GiB, for the merge in 16 bit, and this GPU has "
+            f"{total:.1f}: take PROFILE=small, or a smaller model by MODEL=."
         )
 
 

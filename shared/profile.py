@@ -26,7 +26,9 @@ class Profile:
     eval_batch_size: int
     gradient_checkpointing: bool = False
     merge_dtype: str = "float32"  # of the base that an adapter is merged into
-    gpu_gib: float | None = None  # GPU memory that the largest notebook takes; None: no GPU is needed
+    gpu_gib: float | None = (
+        None  # GPU memory that the notebooks need, computed: 4-bit and 16-bit weights; None: no GPU is needed
+    )
     seed: int = 42
     dataset: str | None = None  # None: the notebook's own data set
     output_dir: Path = Path("runs")

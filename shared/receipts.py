@@ -42,7 +42,8 @@ def environment() -> dict[str, object]:
         "driver": _output("nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader") if gpu else None,
         "versions": {"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in PACKAGES if _installed(name)},
-        "commit": _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
+        "commit": os.environ.get("COURSE_COMMIT")  # for a copy without its history
+        or _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 
@@ -162,8 +163,8 @@ def speed_table(receipts: list[dict]) -> str:
             f"| {setting} | {batch} | {r['trainable_parameters']:,} | {r['peak_gib_allocated']:.2f} "
             f"| {r['peak_gib_device']:.1f} | {r['step_s']:.3f} | {r['tokens_per_s']:,.0f} | {relative} |"
         )
-    devices = sorted({r["device"] for r in receipts})
-    return "\n".join([*rows, "", f"Measured on: {', '.join(devices)}."])
+    where = sorted({f"{r['device']}, PyTorch {r['versions']['torch']}" for r in receipts})
+    return "\n".join([*rows, "", f"Measured on {'; '.join(where)}."])
 
 
 TABLES = {"table": runs_table, "speed table": speed_table}

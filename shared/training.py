@@ -93,11 +93,15 @@ class Stopwatch(TrainerCallback):
         self.marks.append((self.began, self._now()))
 
     def speed(self, trainer: Trainer) -> dict[str, float]:
-        """Median seconds a step, tokens a second (prompt and completion, without padding) and steps."""
+        """Median seconds a step, tokens a second (prompt and completion, without padding) and steps.
+
+        The first step, which compiles and allocates, does not count where there are others.
+        """
         tokens, seconds = max(entry.get("num_tokens", 0) for entry in trainer.state.log_history), self.step_seconds
+        counted = seconds[1:] or seconds
         return {
-            "step_s": statistics.median(seconds),
-            "tokens_per_s": tokens / sum(seconds),
+            "step_s": statistics.median(counted),
+            "tokens_per_s": tokens * len(counted) / len(seconds) / sum(counted),
             "steps": len(seconds),
         }
 

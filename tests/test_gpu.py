@@ -33,7 +33,7 @@ def test_profile_full_without_a_gpu_stops_before_any_download(monkeypatch):
 
 def test_a_gpu_that_is_too_small_is_named_with_both_figures(monkeypatch):
     pretend(monkeypatch, gib=7.8)
-    with pytest.raises(gpu.DeviceError, match=f"took {FULL.gpu_gib:g} GiB.*has 7.8"):
+    with pytest.raises(gpu.DeviceError, match=f"needs about {FULL.gpu_gib:g} GiB.*has 7.8"):
         gpu.check_device(FULL)
     pretend(monkeypatch, gib=80)
     assert gpu.check_device(FULL) is None

@@ -100,7 +100,7 @@ def causal_layout(attention_mask: torch.Tensor | None, position_ids: torch.Tenso
 
 
 def repair_attention(model: PreTrainedModel) -> PreTrainedModel:
-    """Let the attention of a Falcon take PyTorch's fused kernels, and keep packed documents apart.
+    """Let the attention of a Falcon take PyTorch's fused kernels, and keep documents packed into one row apart.
 
     Where plain causal attention is exact (`causal_layout`), no mask is passed. With a
     cache, padding on the left, ALiBi, returned attentions, or "eager" attention on unpacked rows, the library's own
@@ -112,7 +112,7 @@ def repair_attention(model: PreTrainedModel) -> PreTrainedModel:
 
 
 def _attend_without_mask(transformer: torch.nn.Module) -> None:
-    stock_forward = transformer.forward
+    stock_forward = transformer.forward.__func__  # called with `self`, so that a copy of the model runs its own weights
 
     def forward(self, *args, **kwargs):
         call = arguments(self, args, kwargs)
@@ -124,14 +124,17 @@ def _attend_without_mask(transformer: torch.nn.Module) -> None:
                 marker.lengths = lengths
                 named = call.pop("kwargs", {})
                 del call["self"]
-                return stock_forward(**call | named | {"attention_mask": marker, "use_cache": False})
-        return stock_forward(*args, **kwargs)
+                return stock_forward(self, **call | named | {"attention_mask": marker, "use_cache": False})
+        positions = call.get("position_ids")
+        if positions is not None and bool((positions[..., 1:] == 0).any()):
+            warnings.warn("packed documents see each other: pack them into one row, without a mask", stacklevel=2)
+        return stock_forward(self, *args, **kwargs)
 
     def wrap(stock_attention):
         def attention(self, hidden_states, alibi, attention_mask, *args, position_embeddings=None, **kwargs):
             if not hasattr(attention_mask, "lengths"):
                 kwargs["position_embeddings"] = position_embeddings
-                return stock_attention(hidden_states, alibi, attention_mask, *args, **kwargs)
+                return stock_attention(self, hidden_states, alibi, attention_mask, *args, **kwargs)
             heads = [part.transpose(1, 2) for part in self._split_heads(self.query_key_value(hidden_states))]
             query, key = modeling_falcon.apply_rotary_pos_emb(*heads[:2], *position_embeddings)
             attended = attend(query, key, heads[2], attention_mask.lengths)
@@ -142,7 +145,7 @@ def _attend_without_mask(transformer: torch.nn.Module) -> None:
     transformer.forward = types.MethodType(forward, transformer)
     for layer in transformer.h:
         stock = layer.self_attention
-        stock.forward = types.MethodType(wrap(stock.forward), stock)
+        stock.forward = types.MethodType(wrap(stock.forward.__func__), stock)
 
 
 def arguments(transformer: torch.nn.Module, args: tuple, kwargs: dict) -> dict:
@@ -159,12 +162,16 @@ def projection_tensors(module: torch.nn.Module) -> tuple | None:
     weight, state = getattr(base, "weight", None), getattr(getattr(base, "weight", None), "quant_state", None)
     if not isinstance(base, torch.nn.Linear) or base.bias is not None:
         return None
+    if state is None and not weight.is_floating_point():  # 8 bit
+        return None
     if base is module or module.disable_adapters or module.merged:
         return weight, None, None, state, 1.0
     active = [name for name in module.active_adapters if name in getattr(module, "lora_A", {})]
     if not active:
         return (weight, None, None, state, 1.0) if hasattr(module, "lora_A") else None
     name = active[0]
+    if not isinstance(module.lora_A[name], torch.nn.Linear):  # AdaLoRA's are parameters
+        return None
     dropout = module.lora_dropout[name]
     plain = len(active) == 1 and name not in module.lora_variant and module.lora_B[name].bias is None
     if not plain or (module.training and getattr(dropout, "p", 0.0) > 0.0):
@@ -195,7 +202,7 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
         return reason
     transformer = model.base_model
     count = len(transformer.h) if recompute is True else int(recompute)
-    stock_forward = transformer.forward
+    stock_forward = transformer.forward.__func__
 
     def forward(self, *args, **kwargs):
         call = arguments(self, args, kwargs)
@@ -203,7 +210,7 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
         if hidden is None:
             if self.training and torch.is_grad_enabled():
                 warnings.warn("fast_training: this pass runs in the library's own, slower code", stacklevel=2)
-            return stock_forward(*args, **kwargs)
+            return stock_forward(self, *args, **kwargs)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
     transformer.forward = types.MethodType(forward, transformer)
@@ -213,7 +220,9 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
 def fast_pass(transformer: torch.nn.Module, call: dict, recomputed: int) -> torch.Tensor | None:
     """The last hidden states (batch, length, size) of a FalconModel; None where its own code has to run."""
     wants = ("past_key_values", "output_attentions", "output_hidden_states")
-    if any(call.get(name) for name in wants) or (call.get("use_cache") is not False and not transformer.training):
+    if any(call.get(name) or getattr(transformer.config, name, False) for name in wants):
+        return None
+    if call.get("use_cache") is not False and not transformer.training:
         return None
     ids, hidden, embedding = call.get("input_ids"), call.get("inputs_embeds"), transformer.word_embeddings
     device, dtype = embedding.weight.device, embedding.weight.dtype
@@ -223,6 +232,8 @@ def fast_pass(transformer: torch.nn.Module, call: dict, recomputed: int) -> torc
     tensors = [projection_tensors(module) for block in transformer.h for module in projections(block)]
     if None in tensors or any(norm.weight.dtype != dtype for norm in norms):
         return None
+    if any(state is None and weight.dtype != dtype for weight, _, _, state, _ in tensors):
+        return None
     built = in_compute_type(tensors, dtype)
     # Reads the mask, so the CPU waits for the GPU here: what takes the CPU time has to stand above.
     usable, lengths = causal_layout(call.get("attention_mask"), call.get("position_ids"))
@@ -230,8 +241,8 @@ def fast_pass(transformer: torch.nn.Module, call: dict, recomputed: int) -> torc
         return None
     if hidden is None:
         hidden = embedding(ids)
-        if not embedding.weight.requires_grad:
-            hidden = hidden.detach()  # PEFT lets it require a gradient for checkpointing; nothing here needs one
+        if hidden.grad_fn is None:  # PEFT lets it require a gradient, for checkpointing; nothing here needs one
+            hidden = hidden.detach()
     positions = call.get("position_ids")
     if positions is None:
         positions = torch.arange(hidden.shape[1], device=device).unsqueeze(0)

@@ -4,7 +4,7 @@ A layer of Falcon-7B computes y = x + dense(attention(n)) + dense_4h_to_h(gelu(d
 The outputs of `dense` and `dense_4h_to_h` are only added up: backward never needs them. So where a layer is recomputed,
 only x is kept, and half of the forward products are left out of the recomputation, which general checkpointing cannot
 know. A 4-bit weight is expanded for a product and let go. Adapters (LoRA, Hu 2021) are added inside the large product.
-Gradients take the place of what they are the gradient of, where they can.
+Gradients overwrite the tensors they belong to where those are needed no more.
 """
 
 from collections.abc import Sequence
@@ -155,8 +155,9 @@ class ParallelBlock(torch.autograd.Function):
         flat = attended.detach().transpose(1, 2).reshape(x.shape)
         del fused
 
-        inner = plus(plus(None, low_up, up.B.T), normed, up.expanded(dtype).T)  # first the narrow product: the wide
-        activated = F.gelu(inner)  # one then adds to it while it writes
+        # The narrow product comes first: the wide one then adds to it while it writes.
+        inner = plus(plus(None, low_up, up.B.T), normed, up.expanded(dtype).T)
+        activated = F.gelu(inner)
         low_out = torch.cat((flat @ dense.A.T, activated @ down.A.T), dim=1)
         out = plus(None, low_out, torch.cat((dense.B, down.B), dim=1).T)
         out = plus(out, flat, dense.expanded(dtype).T)

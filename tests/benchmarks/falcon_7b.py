@@ -16,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from dataclasses import dataclass, replace
 from pathlib import Path
 from unittest import mock
@@ -261,6 +262,9 @@ def measure(row: Row, config: FalconConfig, device: str) -> dict:
             measured["peak_gib_device"] = round(context(), 2)
     except torch.OutOfMemoryError as error:
         measured["error"] = "out of memory: " + str(error).split(". GPU", 1)[0]
+    except Exception as error:  # a failed row is a result too; its traceback goes to the row's log
+        traceback.print_exc()
+        measured["error"] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
     if gpu:
         measured["peak_gib_allocated"] = round(torch.cuda.max_memory_allocated() / 2**30, 3)
         measured["peak_gib_reserved"] = round(torch.cuda.max_memory_reserved() / 2**30, 3)
@@ -279,8 +283,8 @@ def measure(row: Row, config: FalconConfig, device: str) -> dict:
         "batch_size": row.batch,
         "sequence_length": row.length,
         "accumulation": row.accumulation,
-        "recompute": row.recompute,
-        "optimizer": row.optim if row.stack in ("course", "options") else None,
+        "recompute": row.recompute if row.stack != "litgpt" else False,
+        "optimizer": {"litgpt": "LitGPT's default", "stock": "TRL's default"}.get(row.stack, row.optim),
         "offload": row.offload,
         "card_gib": row.card_gib,
         **receipts.environment(),
@@ -306,7 +310,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--tiny", action="store_true", help="a small model, to try the program itself")
     args = parser.parse_args()
+    if unknown := set(args.rows) - {row.name for row in ROWS}:
+        parser.error(f"no row is called {', '.join(sorted(unknown))}: see --help")
     args.out.mkdir(parents=True, exist_ok=True)
+    failed = 0
     chosen = [row for row in ROWS if not args.rows or row.name in args.rows]
     start = multiprocessing.get_context("spawn" if torch.cuda.is_initialized() else "fork")
     print("row                     peak GiB   on device   s/step    tokens/s   wall s", flush=True)
@@ -319,12 +326,15 @@ def main() -> None:
         process.join()
         if process.exitcode or not path.exists():
             print(f"{row.name:22}  died with exit code {process.exitcode}: see {path.with_suffix('.log')}", flush=True)
+            failed += 1
             continue
         r = json.loads(path.read_text())
         keys = ("peak_gib_allocated", "peak_gib_device", "step_s", "tokens_per_s", "wall_s")
         figures = [r.get(key) or float("nan") for key in keys]
         line = "{:22}  {:8.2f}  {:10.2f}  {:7.3f}  {:10,.0f}  {:7.1f}  {}"
         print(line.format(row.name, *figures, r.get("error", "")), flush=True)
+        failed += "error" in r
+    sys.exit(failed > 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,8 @@
-"""The peer: LitGPT 0.5.13, its model and its training loop's steps (litgpt/finetune/lora.py), on random tokens."""
+"""The peer: LitGPT 0.5.13, its model and its training loop's steps (litgpt/finetune/lora.py), on random tokens.
+
+It is no dependency of the course (it asks for older versions of what the course uses): `pip install --no-deps
+litgpt==0.5.13 lightning` beside it. Its Falcon has an output matrix of its own, 295 million parameters more.
+"""
 
 import torch
 
