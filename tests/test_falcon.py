@@ -1,18 +1,20 @@
 """Falcon's repairs and its fast training: exact beside the library's own code. On a GPU the same tests run there."""
 
+import copy
 import warnings
 from types import SimpleNamespace
 
 import pytest
 import torch
 from datasets import Dataset
-from peft import LoraConfig, get_peft_model
+from peft import AdaLoraConfig, LoraConfig, get_peft_model
 from transformers import AutoModelForCausalLM, FalconConfig, FalconForCausalLM, set_seed
 from transformers.models.falcon import modeling_falcon
 from trl import SFTConfig, SFTTrainer
 
 from shared.models import falcon, load_model, load_tokenizer
-from shared.models.falcon import PROJECTIONS, fast_training, plain_linear_layers, repair_attention
+from shared.models.falcon import PROJECTIONS, plain_linear_layers, repair_attention
+from shared.models.fast_falcon import fast_training
 from shared.models.quantization import keep_gradients, nf4_config
 from shared.profile import TINY_MODEL
 
@@ -211,6 +213,52 @@ def test_adapters_that_are_more_than_two_matrices_run_in_the_stock_code(change):
     set_seed(3)
     expected = run(stock, batch("no padding"))
     assert torch.equal(logits, expected[0]) and worst(gradients, expected[1]) < 1e-6
+
+
+def test_an_adapter_on_the_embedding_gets_its_gradient():
+    lora = LORA | {"target_modules": [*PROJECTIONS, "word_embeddings"]}
+    models = build(lora=lora, attention="eager"), build(lora=lora)
+    for model in models:
+        for name, parameter in model.named_parameters():
+            if "lora_embedding_A" in name:
+                set_seed(9)
+                torch.nn.init.normal_(parameter, std=0.02)
+    fast_training(base(models[1]))
+    expected, found = (run(model, batch("no padding"))[1] for model in models)
+    assert any("lora_embedding_B" in name for name in found) and worst(found, expected) <= 1e-4
+
+
+def test_adapters_of_another_kind_run_in_the_stock_code():
+    config = AdaLoraConfig(task_type="CAUSAL_LM", target_modules=PROJECTIONS, total_step=10)
+    models = [get_peft_model(build(lora=None), config).train() for _ in range(2)]
+    fast_training(base(models[1]))
+    models[1].load_state_dict(models[0].state_dict())
+    with pytest.warns(UserWarning, match="library's own, slower code"):
+        logits = models[1](**batch("no padding"), use_cache=False).logits
+    assert torch.equal(logits, models[0](**batch("no padding"), use_cache=False).logits)
+
+
+@pytest.mark.parametrize("speed_up", [repair_attention, fast_training])
+def test_a_copy_of_the_model_runs_its_own_weights(speed_up):
+    model = build(lora=None)
+    speed_up(model)
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for parameter in twin.parameters():
+            parameter.mul_(0.5)
+    for kind in ("no padding", "padded on the left"):  # in the new code, and in the library's
+        inputs = batch(kind)
+        with torch.no_grad(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert not torch.equal(twin(**inputs).logits, model(**inputs).logits)
+            assert torch.equal(copy.deepcopy(model)(**inputs).logits, model(**inputs).logits)
+
+
+def test_documents_packed_into_several_rows_are_not_kept_apart_and_a_warning_says_so():
+    model = repair_attention(build(lora=None))
+    positions = torch.tensor([[0, 1, 2, 0, 1, 2]] * 2).to(DEVICE)
+    with pytest.warns(UserWarning, match="packed documents see each other"):
+        model(input_ids=tokens(2, 6), position_ids=positions, use_cache=False)
 
 
 def test_adapters_can_be_switched_disabled_and_merged_afterwards():

@@ -45,7 +45,7 @@ from transformers.utils.quantization_config import QuantizationMethod
 from trl import SFTConfig, SFTTrainer
 
 from shared import receipts
-from shared.models import PROJECTIONS, falcon, load_tokenizer
+from shared.models import PROJECTIONS, falcon, fast_training, load_tokenizer
 from shared.models.quantization import check_quantized, nf4_config
 from shared.profile import PROFILES, TINY_MODEL
 from shared.training import quiet
@@ -199,7 +199,7 @@ def train(row: Row, config: FalconConfig, device: str, folder: str) -> tuple[tor
         lora = LoraConfig(task_type="CAUSAL_LM", r=16, lora_alpha=32, target_modules=PROJECTIONS)
     if step >= 2:
         falcon.repair_attention(model)
-    if course and (reason := falcon.fast_training(model, recompute=row.recompute)):
+    if course and (reason := fast_training(model, recompute=row.recompute)):
         raise RuntimeError(reason)
     options = {"gradient_checkpointing": not course, "bf16": step < 3 and device == "cuda"}
     if step >= 3:
