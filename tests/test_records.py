@@ -207,7 +207,7 @@ def test_the_first_fault_is_told_and_the_others_are_counted(folder):
         ('{"prompt": ' + "[" * 100_000, "broken JSON (maximum recursion depth exceeded"),
         ('{"prompt": ' + "1" * 5000 + "}", "broken JSON (Exceeds the limit"),
         (b'{"prompt": "caf\xe9"}', "byte 16 is not UTF-8; save the file as UTF-8."),
-        ('{"text": "a"}'.encode("utf-16"), "byte 1 is not UTF-8; save the file as UTF-8"),
+        (b'\xfe{"text": "a"}', "byte 1 is not UTF-8; save the file as UTF-8"),
     ],
 )
 def test_a_line_that_is_no_json(folder, line, problem):

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from difflib import get_close_matches
 from itertools import pairwise
@@ -21,6 +21,7 @@ SYNONYMS = {
     "text": "content document body",
 }
 MEANINGS = {name: field for field, names in SYNONYMS.items() for name in (field, *names.split())}
+LONGEST_LINE = 2**24  # bytes; a training example of 16 MiB is a fault, and would have to be held
 READERS = {  # how pandas reads other files so that every value stays text
     ".csv": "read_csv({!r}, dtype=str, keep_default_na=False)",
     ".parquet": "read_parquet({!r})",
@@ -121,20 +122,31 @@ def _check_messages(turns: object, line: int) -> Iterator[Finding]:
             return
 
 
-def scan_jsonl(path: str | Path) -> Iterator[tuple[int, object, list[Finding]]]:
+def scan_jsonl(
+    path: str | Path, look_at: Callable[[bytes, int], None] | None = None, progress: Callable[[int], None] | None = None
+) -> Iterator[tuple[int, object, list[Finding]]]:
     """Number, record (None if the line is no JSON) and faults of each line that is not blank, held one at a time.
 
-    Raises DataError where the file cannot be read or is no JSONL.
+    `look_at` gets the bytes and number of each line, `progress` the bytes read. Raises DataError where the file cannot
+    be read or is no JSONL.
     """
     path, expected, start = Path(path), None, True
     table = path.suffix.lower() in READERS.keys() - {".json"}
     try:
         with open(path, "rb") as file:
-            for line, raw in ((line, raw) for line, raw in enumerate(file, 1) if raw.strip()):
-                if start and (table or re.match(rb"(\xef\xbb\xbf)?\s*\[", raw)):
-                    raise DataError(f"{path} is not JSONL, one object on each line: convert it by {_conversion(path)}.")
+            for line, raw in _lines(file):
+                if progress:
+                    progress(len(raw))
+                if not raw.strip():
+                    continue
+                if start:
+                    _refuse_other_files(path, raw, table)
                 record, start = None, False
+                if look_at:
+                    look_at(raw, line)
                 try:
+                    if len(raw) > LONGEST_LINE:
+                        raise ValueError(f"the line is longer than {LONGEST_LINE / 2**20:.0f} MiB")
                     record = json.loads(raw.decode("utf-8-sig").rstrip())
                     findings = list(check_record(record, line, expected))
                 except UnicodeDecodeError as error:
@@ -148,6 +160,28 @@ def scan_jsonl(path: str | Path) -> Iterator[tuple[int, object, list[Finding]]]:
         names = [file.name for file in (path if path.is_dir() else path.parent).glob("*.jsonl")]
         near = (get_close_matches(path.name, names) or names)[:1] or [f"one seen from {Path.cwd()}"]
         raise DataError(f"{path} cannot be read ({error.strerror}): name a JSONL file, like {near[0]}.") from error
+
+
+def _lines(file) -> Iterator[tuple[int, bytes]]:
+    """Numbered lines; of one that is too long only the beginning is held."""
+    line = 0
+    while raw := file.readline(LONGEST_LINE + 1):
+        line += 1
+        yield line, raw
+        while len(raw) > LONGEST_LINE and not raw.endswith(b"\n"):
+            raw = file.readline(LONGEST_LINE + 1)
+            if not raw:
+                return
+
+
+def _refuse_other_files(path: Path, raw: bytes, table: bool) -> None:
+    """Raise DataError where the first line shows that the file is no JSONL in UTF-8."""
+    if raw.startswith(b"\x1f\x8b"):
+        raise DataError(f"{path} is compressed with gzip: unpack it first (`gunzip`), whatever its name.")
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"{path} is UTF-16: save it as UTF-8.")
+    if table or re.match(rb"(\xef\xbb\xbf)?\s*\[", raw):
+        raise DataError(f"{path} is not JSONL, one object on each line: convert it by {_conversion(path)}.")
 
 
 def _conversion(path: Path) -> str:
