@@ -96,5 +96,5 @@ tiny-model: install ## pretrain falcon-tiny anew
 	@$(RUN) -m shared.models.tiny
 
 clean: ## remove what runs left behind
-	@rm -rf runs .pytest_cache .ruff_cache
+	@rm -rf runs .pytest_cache .ruff_cache .hypothesis
 	@find . -name __pycache__ -not -path './.venv/*' -not -path './.poetry/*' -prune -exec rm -rf {} +

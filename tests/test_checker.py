@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from shared.data.checker import check_file
 from shared.errors import DataError
@@ -173,3 +175,23 @@ def test_the_courses_own_files_pass(tokenizer):
         told = []
         check_file(path, tokenizer, 256, tell=told.append)
         assert told == [], path.name
+
+
+NAMES = st.sampled_from(["prompt", "completion", "messages", "text", "role", "content", "id"]) | st.text(max_size=5)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(NAMES, inner, max_size=4),
+    max_leaves=8,
+)
+FILES = st.binary(max_size=200) | st.lists(VALUES.map(json.dumps), max_size=6).map("\n".join).map(str.encode)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(content=FILES)
+def test_no_input_makes_it_crash(content, tmp_path, tokenizer):
+    try:
+        summary, told = check(tmp_path, content, tokenizer)
+    except DataError as error:
+        assert "\n" not in str(error)
+    else:
+        assert bool(told) == bool(sum(summary.kinds.values())) and str(summary)
