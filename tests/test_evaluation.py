@@ -133,3 +133,12 @@ def test_evaluate_chooses_the_metric_by_the_data(tiny):
     orders = [{"prompt": "Message: x\nJSON:", "completion": ' {"a": 1}'}]
     assert list(evaluation.evaluate(model, tokenizer, orders, 1)) == ["exact match", "valid JSON", "field F1"]
     assert list(evaluation.evaluate(model, tokenizer, [{"text": "We have a lamp."}], 1)) == ["perplexity"]
+
+
+def test_tokens_that_the_tokenizer_does_not_have_end_no_answer():
+    tokenizer = load_tokenizer(TINY_MODEL)
+    newline = tokenizer("a\n")["input_ids"]
+    stop = evaluation.FirstLine(tokenizer, prompt_length=0)
+    beyond = len(tokenizer) + 63_000  # Falcon-7B's vocabulary under a smaller tokenizer
+    rows = torch.tensor([[beyond] * len(newline), newline])
+    assert stop(rows, None).tolist() == [False, True]

@@ -20,8 +20,6 @@ def projection_tensors(module: torch.nn.Module) -> tuple | None:
     weight, state = getattr(base, "weight", None), getattr(getattr(base, "weight", None), "quant_state", None)
     if not isinstance(base, torch.nn.Linear) or base.bias is not None:
         return None
-    if state is None and not weight.is_floating_point():  # 8 bit
-        return None
     if base is module or module.disable_adapters or module.merged:
         return weight, None, None, state, 1.0
     active = [name for name in module.active_adapters if name in getattr(module, "lora_A", {})]
@@ -90,7 +88,7 @@ def fast_pass(transformer: torch.nn.Module, call: dict, recomputed: int) -> torc
     tensors = [projection_tensors(module) for block in transformer.h for module in projections(block)]
     if None in tensors or any(norm.weight.dtype != dtype for norm in norms):
         return None
-    if any(state is None and weight.dtype != dtype for weight, _, _, state, _ in tensors):
+    if any(state is None and weight.dtype != dtype for weight, _, _, state, _ in tensors):  # 8-bit weights, too
         return None
     built = in_compute_type(tensors, dtype)
     # Reads the mask, so the CPU waits for the GPU here: what takes the CPU time has to stand above.
