@@ -15,6 +15,7 @@ from trl import SFTConfig, SFTTrainer
 from shared.models import falcon, load_model, load_tokenizer
 from shared.models.falcon import PROJECTIONS, plain_linear_layers, repair_attention
 from shared.models.fast_falcon import fast_training
+from shared.models.parallel_block import compiled, expand_4bit
 from shared.models.quantization import keep_gradients, nf4_config
 from shared.profile import TINY_MODEL
 
@@ -321,3 +322,36 @@ def test_a_loaded_model_trains_in_the_fast_layers_under_the_trainer(tmp_path):
 
 def test_a_model_of_another_kind_is_named():
     assert fast_training(SimpleNamespace(config=SimpleNamespace(model_type="llama"))) == "llama has its own layers"
+
+
+def test_only_the_input_of_each_layer_is_offered_to_activation_offloading():
+    model = build()
+    fast_training(base(model))
+    inputs, packed = batch("no padding"), []
+
+    def pack(tensor):
+        packed.append(tuple(tensor.shape))
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        hidden = base(model).transformer(input_ids=inputs["input_ids"], use_cache=False).last_hidden_state
+        before = len(packed)
+        hidden.sum().backward()
+    layers, shape = model.config.num_hidden_layers, (*inputs["input_ids"].shape, model.config.hidden_size)
+    assert len(packed) == before and packed.count(shape) == layers + 1  # one more for the norm at the end
+
+
+@pytest.mark.parametrize("shape", [(64, 64), (384, 256), (100, 200)])
+def test_4_bit_weights_are_expanded_as_bitsandbytes_does(shape):
+    from bitsandbytes.functional import dequantize_4bit, quantize_4bit
+
+    set_seed(4)
+    weight = torch.randn(shape, dtype=torch.bfloat16, device=DEVICE)
+    weight[0, 0] = 40.0
+    packed, state = quantize_4bit(weight, quant_type="nf4", compress_statistics=True)
+    inner = state.state2
+    scales = (state.absmax, inner.code, inner.absmax, state.offset, state.blocksize, inner.blocksize)
+    found = expand_4bit(packed, state.code, *scales)
+    if DEVICE == "cuda":
+        assert torch.equal(compiled(expand_4bit, "cuda", dynamic=False)(packed, state.code, *scales), found)
+    assert torch.equal(found.view(shape), dequantize_4bit(packed, state))

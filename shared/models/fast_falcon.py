@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
 from shared.models.falcon import arguments, causal_layout
+from shared.models.frozen_head import use_frozen_head
 from shared.models.parallel_block import Layer, ParallelBlock, Projection
 
 
@@ -52,7 +53,7 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
     `recompute`: how many layers, from the first, are computed again in backward instead of being kept; True is all, False
     none. It stands in for `gradient_checkpointing`, which has no effect on these layers. Adapters may be added, switched
     and removed afterwards. A pass that needs more (a cache, padding on the left, DoRA, autocast) takes the library's
-    code; in training a warning says so, once.
+    code; in training a warning says so, once. The loss over an output matrix that isn't trained is computed by frozen_head.
     """
     if reason := unusable(model):
         return reason
@@ -70,6 +71,7 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
     transformer.forward = types.MethodType(forward, transformer)
+    use_frozen_head()
     return None
 
 

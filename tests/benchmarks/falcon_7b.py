@@ -86,7 +86,7 @@ ROWS = [
     Row("qlora-leanest", "QLoRA", batch=1, accumulation=4, offload=True, optim="adamw_8bit"),
     Row("qlora-fastest", "QLoRA", recompute=2),
     Row("lora", "LoRA", recompute=27),
-    Row("full", "full", recompute=6, optim="adamw_8bit"),
+    Row("full", "full", recompute=4, optim="adamw_8bit"),
     Row("stock-qlora", "QLoRA", stack="stock", steps=5),
     Row("stock-lora", "LoRA", stack="stock", steps=5),
     Row("step-1-4-bit", "QLoRA", stack="4-bit", steps=5),
