@@ -102,7 +102,7 @@ def memory_against_speed(
     axes.set(xlabel="peak GPU memory (GiB allocated)", ylabel="tokens/s in training")
     axes.set_xlim(left=0, right=1.25 * max(gib for gib, _ in points.values()))
     axes.set_ylim(bottom=0)
-    axes.legend(frameon=False, fontsize=8, loc="center right")
+    axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     if save_to:
         figure.savefig(save_to)
     plt.close(figure)
