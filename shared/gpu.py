@@ -96,8 +96,15 @@ def memory_advice(args: TrainingArguments) -> Iterator[None]:
         if not isinstance(error, torch.OutOfMemoryError | MemoryError) and "can't allocate memory" not in text:
             raise
         kind, peak = peak_memory()
-        failed = re.search(r"[Tt]ried to allocate ([\d.]+ \w+)", text)
-        failed = f"the allocation of {failed[1]} failed" if failed else "an allocation failed"
+        failed = re.search(r"[Tt]ried to allocate ([\d.]+) (\w+)", text)
+        size = (
+            ""
+            if not failed
+            else f"{int(failed[1]) / 2**20:,.0f} MiB"
+            if failed[2] == "bytes"
+            else " ".join(failed.groups())
+        )
+        failed = f"the allocation of {size} failed" if failed else "an allocation failed"
         raise OutOfMemory(
             f"Out of {kind} memory: the peak was {peak:.2f} GiB when {failed}. Next: {next_rung(args)}. "
             f"The whole ladder: {'; '.join(LADDER)}."

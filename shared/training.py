@@ -1,9 +1,11 @@
 """What a training cell reports while it runs: progress, the time of each step, peak memory."""
 
+import json
 import resource
 import statistics
 import sys
 import time
+from pathlib import Path
 
 import torch
 from IPython.display import display
@@ -62,10 +64,16 @@ class Progress(TrainerCallback):
 
 
 class Stopwatch(TrainerCallback):
-    """Times each optimiser step, evaluation and checkpoints left out, by the GPU's own clock where there is one."""
+    """Times each optimiser step, evaluation and checkpoints left out, by the GPU's own clock where there is one.
+
+    The times are saved with each checkpoint, and taken up again where a training goes on.
+    """
+
+    FILE = "step-seconds.json"
 
     def __init__(self) -> None:
         self.marks: list[tuple] = []  # the beginning and the end of each step
+        self.earlier: list[float] = []  # seconds of the steps before this part of the run
 
     def _now(self):
         if not torch.cuda.is_available():
@@ -77,12 +85,14 @@ class Stopwatch(TrainerCallback):
     @property
     def step_seconds(self) -> list[float]:
         if not torch.cuda.is_available():
-            return [end - began for began, end in self.marks]
+            return self.earlier + [end - began for began, end in self.marks]
         torch.cuda.synchronize()
-        return [began.elapsed_time(end) / 1000 for began, end in self.marks]
+        return self.earlier + [began.elapsed_time(end) / 1000 for began, end in self.marks]
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.marks.clear()
+        saved = Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE
+        self.earlier = json.loads(saved.read_text()) if state.global_step and saved.is_file() else []
         if torch.cuda.is_available():
             torch.cuda.reset_peak_memory_stats()
 
@@ -91,6 +101,11 @@ class Stopwatch(TrainerCallback):
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
         self.marks.append((self.began, self._now()))
+
+    def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
+        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE).write_text(
+            json.dumps(self.step_seconds)
+        )
 
     def speed(self, trainer: Trainer) -> dict[str, float]:
         """Median seconds a step, tokens a second (prompt and completion, without padding) and steps.
