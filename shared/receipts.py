@@ -100,12 +100,6 @@ def is_random(profile: Profile) -> bool:
     return config.is_file() and json.loads(config.read_text(encoding="utf-8")).get("random_weights") is True
 
 
-def newest_folder(output_dir: Path, pattern: str) -> str | None:
-    """The folder, relative to `output_dir`, of the newest file whose name matches `pattern`; None if there is none."""
-    files = sorted(output_dir.rglob(pattern), key=lambda path: path.stat().st_mtime)
-    return str(files[-1].parent.relative_to(output_dir)) if files else None
-
-
 def write_text(path: Path, text: str) -> None:
     """Write a file in one step: there is never half of it under its name."""
     unfinished = path.with_name(path.name + ".unfinished")

@@ -1,14 +1,21 @@
 """Notebooks as files: written in one step, and clean enough for their outputs to be published."""
 
+import getpass
 import json
 import os
 import re
-from collections.abc import Iterable
+import socket
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import nbformat
 
 STORED_BYTES = 500_000  # the most a notebook may weigh with its outputs
+SECRET = re.compile(
+    r"\bhf_[A-Za-z0-9]{30,}|\bgh[pousr]_[A-Za-z0-9]{30,}|\bgithub_pat_\w{30,}|\bAKIA[0-9A-Z]{16}\b"
+    r"|\bsk-[A-Za-z0-9_-]{20,}|\bxox[abprs]-[\w-]{10,}|\bAIza[\w-]{35}|\beyJ[\w-]{10,}\.eyJ[\w-]{10,}"
+    r"|BEGIN [A-Z ]*PRIVATE KEY|\bhttps?://[^/\s:@\"]+:[^/\s:@\"]+@"
+)
 
 
 def is_run(cell: nbformat.NotebookNode) -> bool:
@@ -42,8 +49,27 @@ def clean(notebook: nbformat.NotebookNode) -> None:
         cell.outputs = outputs
 
 
+def secrets(text: str, environment: Mapping[str, str] = os.environ) -> list[str]:
+    """What in `text` looks like a token or password, or stands in the environment as one."""
+    found = [f"what looks like a secret, {match[0][:7]}..." for match in SECRET.finditer(text)]
+    for name, value in environment.items():
+        if re.search(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY", name) and len(value) >= 8 and value in text:
+            found.append(f"the value of {name}")
+    return found
+
+
+def names(text: str) -> list[str]:
+    """Where `text` names this machine or its user, as logs and folders do."""
+    known = {"user": getpass.getuser(), "machine": socket.gethostname()}
+    common = ("root", "user", "jovyan", "localhost")
+    found = {
+        what: name for what, name in known.items() if re.search(rf"(?<![A-Za-z]){re.escape(name)}(?![A-Za-z])", text)
+    }
+    return [f"the name of this {what}, {name}" for what, name in found.items() if name not in common]
+
+
 def blemishes(notebook: nbformat.NotebookNode, private: Iterable[Path]) -> list[str]:
-    """Why the outputs must not be stored: errors, stderr, paths under a folder of `private`, too many bytes."""
+    """Why the outputs must not be stored: errors, stderr, secrets, paths under a folder of `private`, too many bytes."""
     folders = "|".join(re.escape(str(path)) for path in private if path != Path(path.anchor))
     paths = re.compile(rf"(?<![\w.])(?:{folders})(?![\w-])")
     found = []
@@ -52,8 +78,11 @@ def blemishes(notebook: nbformat.NotebookNode, private: Iterable[Path]) -> list[
             if output.output_type == "error" or output.get("name") == "stderr":
                 found.append(f"cell {number} writes an error or to stderr: {output.get('text', '').strip()[:200]}")
             data = {kind: data for kind, data in output.get("data", {}).items() if not kind.startswith("image/")}
-            if match := paths.search(output.get("text", "") + json.dumps(data, ensure_ascii=False)):
+            text = output.get("text", "") + json.dumps(data, ensure_ascii=False)
+            if match := paths.search(text):
                 found.append(f"cell {number} shows a path of this machine, {match[0]}")
+            found += [f"cell {number} shows {what}" for what in secrets(text) + names(text)]
+        found += [f"cell {number} holds {what}" for what in secrets(cell.source + json.dumps(cell.metadata))]
     if (size := len(nbformat.writes(notebook).encode())) > STORED_BYTES:
         found.append(f"the notebook weighs {size / 1000:.0f} kB, more than {STORED_BYTES / 1000:.0f} kB")
     return found

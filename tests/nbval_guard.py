@@ -7,7 +7,9 @@ current environment.
 
 import os
 import subprocess
+import sys
 import time
+from pathlib import Path
 from queue import Empty
 from tempfile import TemporaryDirectory
 
@@ -15,6 +17,9 @@ import pytest
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel, start_new_kernel
 from nbval.plugin import IPyNbCell, IPyNbFile
 
+from tests.no_network.sitecustomize import NetworkUsed, attempts, forbid
+
+NETWORK_LOG = ".network-log"  # in the notebook's output folder
 OUTPUT_TIMEOUT = 30  # seconds; nbval's 5 fail a healthy cell on a busy machine
 
 
@@ -78,10 +83,14 @@ class NotebookFile(IPyNbFile):
         self.setup_sanitize_files()
 
     def teardown(self) -> None:
-        """Stop the kernel and remove what the notebook wrote."""
+        """Stop the kernel and remove what the notebook wrote; an error where it reached for another machine."""
         if hasattr(self.kernel, "km"):  # nbval stops living kernels only, and leaves the dead one's connection file
             self.kernel.stop()
+        log = Path(self.output_dir.name) / NETWORK_LOG
+        attempts = log.read_text() if log.exists() else ""
         self.output_dir.cleanup()
+        if attempts:
+            raise NetworkUsed(f"{self.name} reached for the network:\n{attempts}")
 
 
 class NotebookCell(IPyNbCell):
@@ -134,9 +143,25 @@ def kernel_environment(environment, output_dir: str) -> dict[str, str]:
     changed = {**environment, "PROFILE": environment.get("PROFILE") or "tiny", "OUTPUT_DIR": output_dir}
     if changed["PROFILE"] == "tiny":
         changed["HF_HUB_OFFLINE"] = "1"
+        changed["NETWORK_LOG"] = str(Path(output_dir) / NETWORK_LOG)
+        ban = str(Path(__file__).parent / "no_network")
+        changed["PYTHONPATH"] = os.pathsep.join(filter(None, (ban, environment.get("PYTHONPATH"))))
     if int(environment.get("PYTEST_XDIST_WORKER_COUNT", 1)) > 1:
         changed["OMP_NUM_THREADS"] = "1"  # two kernels with a thread for each core slow each other down manyfold
     return changed
+
+
+def pytest_configure() -> None:
+    """No test may reach another machine from its own process."""
+    sys.addaudithook(forbid)
+
+
+@pytest.fixture(autouse=True)
+def no_network():
+    """Fails a test that reached for the network, also where something swallowed the error."""
+    attempts.clear()
+    yield
+    assert not attempts, "reached for the network: " + "; ".join(attempts)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -2,6 +2,7 @@
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from nbformat import v4
 
 from tests.nbval_guard import kernel_environment
+from tests.no_network.sitecustomize import NetworkUsed, attempts
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECK = "# NBVAL_CHECK_OUTPUT\n"
@@ -53,6 +55,16 @@ NOTEBOOKS = {
         ),
     ],
     "exit": [cell("import os"), cell("os._exit(1)"), cell("1 + 1")],
+    "phone": [
+        cell(
+            "import urllib.request\n"
+            "try:\n    urllib.request.urlopen('http://192.0.2.1', timeout=1)\nexcept OSError:\n    pass"
+        ),
+        cell(
+            "import socket\nwith socket.create_server(('127.0.0.1', 0)) as s:\n"
+            "    socket.create_connection(s.getsockname()).close()"
+        ),
+    ],
     "killed": [cell("import os, signal"), cell("os.kill(os.getpid(), signal.SIGKILL)"), cell("1 + 1")],
 }
 
@@ -117,6 +129,23 @@ def test_dead_kernel_fails_its_cell_and_the_later_ones(result, notebook):
     assert outcomes(result, notebook) == ["PASSED", "FAILED", "FAILED"], result["output"]
     assert "The kernel died while it ran this cell" in result["output"]
     assert "Not run: the kernel died in an earlier cell" in result["output"]
+
+
+def test_a_notebook_that_reaches_for_the_network_fails_the_run_even_where_it_hides_that(result):
+    assert outcomes(result, "phone") == ["PASSED", "ERROR"], result["output"]  # said when the notebook has ended
+    assert "phone.ipynb reached for the network:\nE" in result["output"]
+    assert "socket.getaddrinfo to 192.0.2.1" in result["output"]
+
+
+def test_a_test_cannot_reach_another_machine():
+    for reach in (
+        lambda: socket.create_connection(("192.0.2.1", 80), 1),
+        lambda: socket.getaddrinfo("example.com", 80),
+    ):
+        with pytest.raises(NetworkUsed, match="no network here"):
+            reach()
+    assert len(attempts) == 2
+    attempts.clear()  # else this test would fail for having tried
 
 
 def test_timed_out_cell_fails_the_run(tmp_path):

@@ -226,11 +226,20 @@ def notebook_showing(**data):
         ({"text_html": '<a href="/home/ada">'}, False),
         ({"text_plain": "https://example.org/home/ada and /home/adam"}, True),
         ({"image_png": "iVBO/home/ada/Rw0KGgo="}, True),  # base64 may spell anything
+        ({"text_plain": "logged in with hf_" + 34 * "a"}, False),
+        ({"text_plain": "Authorization: sk-proj-" + 30 * "b"}, False),
+        ({"text_plain": "https://ada:secret@example.org/simple"}, False),
+        ({"text_plain": "-----BEGIN OPENSSH PRIVATE KEY-----"}, False),
+        ({"text_plain": "the password is correct-horse-battery"}, False),  # see the environment below
+        ({"text_plain": "events.out.tfevents.17.ada-laptop.0"}, False),
+        ({"text_plain": "task-force, risk-free, https://example.org:8080/a@b"}, True),
         ({"text_plain": "x" * 499_000}, True),
         ({"text_plain": "x" * 500_000}, False),
     ],
 )
-def test_blemishes(data, fit):
+def test_blemishes(data, fit, monkeypatch):
+    monkeypatch.setitem(os.environ, "DATABASE_PASSWORD", "correct-horse-battery")
+    monkeypatch.setattr("socket.gethostname", lambda: "ada-laptop")
     assert (run.blemishes(notebook_showing(**data), [Path("/home/ada"), Path("/")]) == []) is fit
 
 
