@@ -19,6 +19,8 @@ from nbval.plugin import IPyNbCell, IPyNbFile
 
 from tests.no_network.sitecustomize import NetworkUsed, attempts, forbid
 
+if os.environ.get("PROFILE") in (None, "", "tiny"):
+    os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when a test imports huggingface_hub
 NETWORK_LOG = ".network-log"  # in the notebook's output folder
 OUTPUT_TIMEOUT = 30  # seconds; nbval's 5 fail a healthy cell on a busy machine
 

@@ -139,6 +139,9 @@ def main() -> None:
         "incomplete checkpoints named": log.count("so it was not saved to its end"),
         "went on": log.count("going on from checkpoint-"),
         "steps": len(outcomes[0]["losses"]),
+        "losses apart at most": max(
+            abs(a[0] - b[0]) for a, b in zip(*(o["losses"].values() for o in outcomes), strict=True)
+        ),
         "same losses, step by step": outcomes[0]["losses"] == outcomes[1]["losses"],
         "same validation, best checkpoint, steps timed": outcomes[0] == outcomes[1],
         "same adapter, bit for bit": adapters[0] == adapters[1],
