@@ -195,6 +195,7 @@ def test_padding_on_the_left_and_generation_run_in_the_stock_code(speed_up):
     with torch.no_grad():
         assert torch.equal(model(**inputs).logits, stock(**inputs).logits)
         prompt = {name: inputs[name] for name in ("input_ids", "attention_mask")}
+        warnings.simplefilter("error")  # padding is no packed document
         generated = [m.generate(**prompt, max_new_tokens=12, do_sample=False, pad_token_id=1) for m in (stock, model)]
     assert torch.equal(*generated)
     if speed_up is fast_training:

@@ -98,6 +98,16 @@ def causal_layout(attention_mask: torch.Tensor | None, position_ids: torch.Tenso
     return bool((position_ids == torch.arange(position_ids.shape[1], device=position_ids.device)).all()), None
 
 
+def restarts(position_ids: torch.Tensor | None, attention_mask: torch.Tensor | None) -> bool:
+    """Whether positions start anew within a row, which means packed documents; behind padding they begin."""
+    if position_ids is None:
+        return False
+    anew = position_ids[..., 1:] == 0
+    if attention_mask is not None and attention_mask.shape == position_ids.shape:
+        anew &= attention_mask[:, :-1].bool()
+    return bool(anew.any())
+
+
 def repair_attention(model: PreTrainedModel) -> PreTrainedModel:
     """Let the attention of a Falcon take PyTorch's fused kernels, and keep documents packed into one row apart.
 
@@ -124,8 +134,7 @@ def _attend_without_mask(transformer: torch.nn.Module) -> None:
                 named = call.pop("kwargs", {})
                 del call["self"]
                 return stock_forward(self, **call | named | {"attention_mask": marker, "use_cache": False})
-        positions = call.get("position_ids")
-        if positions is not None and bool((positions[..., 1:] == 0).any()):
+        if restarts(call.get("position_ids"), call.get("attention_mask")):
             warnings.warn("packed documents see each other: pack them into one row, without a mask", stacklevel=2)
         return stock_forward(self, *args, **kwargs)
 
