@@ -1,19 +1,31 @@
-"""The data checker: each class of fault is found with its line, field and remedy; a good file passes; memory stays flat."""
+"""The data checker: each class of fault is found with its line, field and remedy; a good file passes; memory stays flat;
+lengths are those of training."""
 
 import gzip
 import json
+import os
+import random
+import shutil
+import signal
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from shared.data.checker import check_file
+from shared.data.__main__ import PLAIN_TEMPLATE, load_tokenizer_alone, main
+from shared.data.checker import can_cut_at_spaces, check_file, token_counter, training_texts
+from shared.data.faults import read_jsonl, scan_jsonl
+from shared.data.records import to_examples
 from shared.errors import DataError
-from shared.models import load_tokenizer
-from shared.profile import ROOT, TINY_MODEL
+from shared.evaluation import example_texts
+from shared.models import load_tokenizer, loading
+from shared.profile import PROFILES, ROOT, TINY_MODEL
 
 GOOD = [{"prompt": f"What is {n} + 1?", "completion": f" {n + 1}"} for n in range(5)]
 LONG = "word " * 300
@@ -141,6 +153,174 @@ def test_overlap_with_another_file(tmp_path):
     assert summary.overlap == 2 and told[0].startswith("line 4: the record is in other.jsonl, too")
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "duplicates", "contradictions"),
+    [
+        ({"prompt": "a", "completion": "b"}, {"id": 1, "completion": "b", "prompt": "a"}, 1, 0),
+        ({"prompt": "a", "completion": "bc"}, {"prompt": "ab", "completion": "c"}, 0, 0),
+        ({"prompt": "a", "completion": "b"}, {"prompt": "a", "completion": "a"}, 0, 1),
+        ({"text": "a"}, {"text": "a", "id": 1}, 1, 0),
+        (chat("user", "assistant"), {"messages": [dict(reversed(t.items())) for t in chat("user", "assistant")["messages"]]}, 1, 0),
+        (chat("user", "assistant"), {"messages": [chat("user")["messages"][0], {"role": "assistant", "content": "x"}]}, 0, 1),
+        (chat("user", "assistant"), chat("system", "user", "assistant"), 0, 0),
+    ],
+)  # fmt: skip
+def test_equal_records_and_equal_prompts(tmp_path, first, second, duplicates, contradictions):
+    summary, told = check(tmp_path, lines(first, second))
+    assert (summary.duplicates, summary.contradictions) == (duplicates, contradictions) and len(told) <= 1
+
+
+def test_repetitions_name_the_first_line_and_come_in_order(tmp_path):
+    records = [GOOD[0], GOOD[1], GOOD[0], GOOD[1] | {"completion": "x"}, GOOD[0], GOOD[1] | {"completion": "x"}]
+    _, told = check(tmp_path, b"\n" + lines(*records))
+    assert [line.split(";")[0] for line in told] == [
+        "line 4: the record stands in line 2 already",
+        "line 6: the record stands in line 2 already",
+        "line 7: the record stands in line 5 already",
+        "line 5, completion: line 3 answers the same prompt otherwise",
+    ]
+
+
+def test_kinds_of_findings_do_not_grow_with_the_names_in_the_file(tmp_path):
+    names = [f'it\'s {n} "instructions\\"' for n in range(20)] + [f"{n}'s" for n in range(20)] + list("abcdefgh")
+    summary, told = check(
+        tmp_path, lines(*({name: 1} for name in names), *({"prompt": "a", f"output'{n}": ""} for n in range(9)))
+    )
+    assert len(summary.kinds) == 2 and len(told) == 12
+
+
+def test_what_a_chat_template_refuses_is_told(tmp_path):
+    own = AutoTokenizer.from_pretrained(TINY_MODEL)
+    own.chat_template = "{% if messages[0].role == 'system' %}{{ raise_exception('no system role') }}{% endif %}x"
+    summary, told = check(tmp_path, lines(chat("user", "assistant"), chat("system", "user", "assistant")), own)
+    assert len(told) == 1 and "line 2, messages: the model's chat template refuses it (no system role)" in told[0]
+    assert len(summary.lengths) == 1
+
+
+# Lengths are those of training
+
+
+def variant(change=lambda fast: None, **options):
+    own = AutoTokenizer.from_pretrained(TINY_MODEL, **options)
+    own.chat_template = PLAIN_TEMPLATE
+    change(own.backend_tokenizer)
+    return own
+
+
+SIGNS = list(
+    " \t\n\r\x0b\x0c\x1c\x1f\x85\xa0\u180e\u2003\u2028\u200b\u3000\ufeff" + "aZé9²½ⅷ一'_.,!<|>ー🎉\u0301\x00\x7f"
+)
+PIECES = [*SIGNS, "  ", " a", "'s", "'ll", "12 345", "<|endoftext|>", "<|", "|>", "\n\n", " .", "word"]
+
+
+def learned(*steps):
+    """A tokenizer with these steps whose BPE has merged whatever stood together in odd texts."""
+    rng, fast = random.Random(0), Tokenizer(models.BPE())
+    set_pre_tokenizer(*steps)(fast)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=900, initial_alphabet=alphabet, special_tokens=["<|endoftext|>"], show_progress=False
+    )
+    fast.train_from_iterator(("".join(rng.choices(PIECES, k=12)) for _ in range(3000)), trainer)
+    return PreTrainedTokenizerFast(tokenizer_object=fast, eos_token="<|endoftext|>", chat_template=PLAIN_TEMPLATE)
+
+
+def set_pre_tokenizer(*steps):
+    return lambda fast: setattr(fast, "pre_tokenizer", pre_tokenizers.Sequence(list(steps)))
+
+
+BYTES = pre_tokenizers.ByteLevel(add_prefix_space=False)
+FALCON = (pre_tokenizers.Punctuation("contiguous"), BYTES, pre_tokenizers.Digits(), pre_tokenizers.Split(Regex("[0-9]{3}"), "isolated"))  # fmt: skip
+LLAMA = r"[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+AT_START = processors.TemplateProcessing(single="<|endoftext|> $A", special_tokens=[("<|endoftext|>", 0)])
+VARIANTS = {  # name: (the tokenizer, whether its texts may be cut at spaces)
+    "falcon-tiny": (lambda: load_tokenizer(TINY_MODEL), True),
+    "as Falcon-7B": (lambda: learned(*FALCON), True),
+    "as GPT-2": (lambda: learned(BYTES), True),
+    "as SmolLM2": (lambda: learned(pre_tokenizers.Digits(True), BYTES), True),
+    "special token at the start": (lambda: variant(lambda fast: setattr(fast, "post_processor", AT_START)), True),
+    "prefix space": (lambda: variant(set_pre_tokenizer(pre_tokenizers.ByteLevel(add_prefix_space=True))), False),
+    "Llama's words": (
+        lambda: variant(set_pre_tokenizer(pre_tokenizers.Split(Regex(LLAMA), "isolated"), pre_tokenizers.ByteLevel(False, use_regex=False))),
+        False,
+    ),
+    "whole text": (lambda: variant(set_pre_tokenizer(pre_tokenizers.ByteLevel(False, use_regex=False))), False),
+    "normalizer": (lambda: variant(lambda fast: setattr(fast, "normalizer", normalizers.Replace(" ", ""))), False),
+    "token with a space": (lambda: variant(lambda fast: fast.add_tokens(["a b"])), False),
+    "token that takes spaces": (lambda: variant(lambda fast: fast.add_tokens([AddedToken("ab", rstrip=True)])), False),
+    "padding": (lambda: variant(lambda fast: fast.enable_padding()), False),
+    "special tokens split": (lambda: variant(split_special_tokens=True), False),
+}  # fmt: skip
+SMALL = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fine-tuning-course/SmolLM2-135M-Instruct"
+if SMALL.is_dir():
+    VARIANTS["SmolLM2"] = (lambda: load_tokenizer(SMALL), True)
+
+
+@pytest.fixture(scope="module", params=VARIANTS)
+def any_tokenizer(request):
+    make, can_cut = VARIANTS[request.param]
+    made = make()
+    assert can_cut_at_spaces(made) == can_cut
+    return made
+
+
+def real_examples() -> list[dict]:
+    """The course's records, as they are and as chats, and the text of its documents and programs."""
+    pairs = read_jsonl(ROOT / "shared/data/orders-heldout.jsonl")[:100]
+    files = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "shared").glob("*.py")), ROOT / "02-PEFT/Falcon-7B-LoRA.ipynb"]
+    texts = [file.read_text(encoding="utf-8")[:20_000] for file in files]
+    texts = [text[start : start + 500] for text in texts for start in range(0, len(text), 500)]
+    texts = [text for text in texts if text.strip()]
+    roles = ("system", "user", "assistant", "user", "assistant")
+    chats = [
+        [{"role": r, "content": t} for r, t in zip(roles, texts[n:], strict=False)] for n in range(0, len(texts) - 5, 5)
+    ]
+    records = [{"prompt": a, "completion": b} for a, b in pairwise(texts)]
+    return (
+        to_examples(pairs + records)
+        + to_examples([{"text": t} for t in texts])
+        + to_examples([{"messages": c} for c in chats])
+    )
+
+
+def lengths(tokenizer, pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
+    return [tuple(len(tokenizer(text)["input_ids"]) for text in pair) for pair in pairs]
+
+
+def test_lengths_are_those_of_training(any_tokenizer):
+    examples = real_examples()
+    pairs = [training_texts(any_tokenizer, example) for example in examples]
+    assert len(pairs) > 500
+    assert pairs == [example_texts(any_tokenizer, example) for example in examples]
+    count, expected = token_counter(any_tokenizer), lengths(any_tokenizer, pairs)
+    assert count(pairs) == expected and count(pairs[:9]) == expected[:9]  # unknown words, then known ones
+    assert count([]) == []
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(texts=st.lists(st.lists(st.sampled_from(PIECES), max_size=12).map("".join), min_size=2, max_size=6))
+@example(texts=["a ", " b"])
+@example(texts=["a \n", "\n b", "  ", " "])
+@example(texts=["a\x1c", " \x1cb", "!\x1c!"])
+@example(texts=["it", "'s <|endof", "text|>"])
+def test_lengths_of_odd_texts_are_those_of_training(any_tokenizer, texts):
+    pairs = [(texts[0], "".join(texts)), (texts[1], "".join(texts)), ("", texts[0]), ("".join(texts), texts[-1])]
+    assert token_counter(any_tokenizer)(pairs) == lengths(any_tokenizer, pairs)
+
+
+def test_words_may_be_forgotten(monkeypatch):
+    monkeypatch.setattr("shared.data.checker.WORDS_HELD", 40)
+    tokenizer, rng = load_tokenizer(TINY_MODEL), random.Random(0)
+    count = token_counter(tokenizer)
+    for _ in range(30):
+        words = [f" {rng.randrange(40)}" for _ in range(20)]
+        pairs = [("".join(words[:9]), "".join(words))]
+        assert count(pairs) == lengths(tokenizer, pairs)
+
+
+# The command
+
+
 def run(*arguments: str) -> subprocess.CompletedProcess:
     command = [sys.executable, "-m", "shared.data", "check", *arguments, "--model", str(TINY_MODEL)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
@@ -156,6 +336,195 @@ def test_the_command_exits_with_0_or_1_and_never_with_a_traceback(tmp_path):
     assert done.returncode == 1 and "line 6, completion:" in done.stdout and "Traceback" not in done.stderr
     done = run(str(tmp_path / "none.jsonl"))
     assert done.returncode == 1 and "cannot be read" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.fixture
+def command(tmp_path, monkeypatch, capsys):
+    """A function that runs the command in this process, in an empty folder: exit status and the lines of stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")  # the command sets it: put it back afterwards
+
+    def call(*arguments: str) -> tuple[int, list[str]]:
+        monkeypatch.setattr(sys, "argv", ["data", "check", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        return ended.value.code, capsys.readouterr().err.splitlines()
+
+    return call
+
+
+def make_odd_files() -> None:
+    Path("good.jsonl").write_bytes(lines(*GOOD))
+    Path("empty.jsonl").touch()
+    Path("blank.jsonl").write_text("\n \r\n")
+    Path("folder").mkdir()
+    Path("link.jsonl").symlink_to("nowhere")
+    os.mkfifo("pipe")
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("empty.jsonl", "empty.jsonl is empty: write"),
+        ("blank.jsonl", "blank.jsonl is empty: write"),
+        ("folder", "folder cannot be read (Is a directory): name a JSONL file"),
+        ("pipe", "pipe is a pipe or a device: save"),
+        ("/dev/null", "/dev/null is a pipe or a device: save"),
+        ("none.jsonl", "none.jsonl cannot be read (No such file or directory): name a JSONL file, like"),
+        ("link.jsonl", "link.jsonl cannot be read (No such file or directory): name a JSONL file, like blank.jsonl"),
+    ],
+)
+def test_what_is_no_file_with_records_is_refused_in_a_sentence(command, name, words):
+    make_odd_files()
+    for arguments in ((name,), ("good.jsonl", "--against", name)):
+        status, said = command(*arguments)
+        assert status == 1 and len(said) == 1 and said[0].startswith(f"error: {words}"), said
+
+
+def test_a_file_that_may_not_be_read(command, monkeypatch):
+    make_odd_files()
+    if os.geteuid():
+        Path("good.jsonl").chmod(0)
+    else:  # root may read everything
+
+        def refuse(*_):
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr("builtins.open", refuse)
+    status, said = command("good.jsonl")
+    monkeypatch.undo()
+    assert status == 1 and said == [
+        "error: good.jsonl cannot be read (Permission denied): allow it, by `chmod u+r` or its owner."
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments", [(), ("x", "--max-length", "0"), ("x", "--max-length", "-1"), ("x", "--max-length", "y")]
+)
+def test_wrong_usage_exits_with_2(command, arguments):
+    status, said = command(*arguments)
+    assert status == 2 and "usage:" in said[0] and ("FILE" in said[-1] or "is not a whole number from 1 up" in said[-1])
+
+
+@pytest.mark.parametrize("size", [10, 10**6])
+def test_a_file_that_changes_while_it_is_read(tmp_path, size):
+    path = tmp_path / "my.jsonl"
+    path.write_bytes(lines(*GOOD) * 1000)
+    scanned = scan_jsonl(path)
+    next(scanned)
+    os.truncate(path, size)
+    with pytest.raises(
+        DataError, match=r"^[^\n]*my.jsonl changed while it was read \([^\n]* now\): start again when[^\n]*\.$"
+    ):
+        list(scanned)
+
+
+def test_a_file_that_grows_for_ever_is_left(tmp_path):
+    path, read = tmp_path / "my.jsonl", 0
+    path.write_bytes(lines(*GOOD))
+    with path.open("ab") as file, pytest.raises(DataError, match="changed while it was read"):
+        for _ in scan_jsonl(path):
+            file.write(lines(*GOOD))
+            file.flush()
+            read += 1
+    assert read == len(GOOD)
+
+
+def start(*arguments: str) -> subprocess.Popen:
+    command = [sys.executable, "-u", "-m", "shared.data", "check", *arguments, "--model", str(TINY_MODEL)]
+    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+@pytest.fixture(scope="module")
+def large_file(tmp_path_factory):
+    """30 MB with a fault in its first line."""
+    return write_large(tmp_path_factory.mktemp("large") / "large.jsonl", 30)
+
+
+def write_large(path: Path, megabytes: int, fault: bool = False) -> Path:
+    filling = "the lamp in the shop is green and costs three coins, " * 7
+    record = '{"prompt": "%d. ' + filling + '", "completion": ' + ("%d}\n" if fault else '"%d"}\n')
+    with path.open("w") as file:
+        file.write('{"prompt": "", "completion": "a"}\n')
+        for number in range(megabytes * 10**6 // len(record % (10**4, 10**4))):
+            file.write(record % (number, number))
+    return path
+
+
+def test_ctrl_c_ends_with_a_sentence(large_file):
+    process = start(str(large_file))
+    assert process.stdout.readline().startswith("line 1, prompt: it is empty")
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130 and "Traceback" not in errors
+    assert errors.splitlines()[-1] == "Interrupted: the file was not checked to its end."
+
+
+def test_findings_can_be_piped_into_head(large_file):
+    process = start(str(large_file), "--max-length", "4")
+    process.stdout.readline()
+    process.stdout.close()
+    errors = process.stderr.read()
+    assert process.wait(timeout=60) == 1 and "Traceback" not in errors and "BrokenPipe" not in errors
+
+
+# Memory
+
+PEAK = "print(next(line.split()[1] for line in open('/proc/self/status') if line.startswith('VmHWM')))"  # kB
+
+
+def peak_mb(program: str, *arguments: object) -> float:
+    """Peak of the resident memory of a Python that runs `program`; ru_maxrss would count pytest's, until exec, too."""
+    command = [sys.executable, "-c", f"{program}\n{PEAK}", *map(str, arguments)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    return int(done.stdout.splitlines()[-1]) / 1000
+
+
+needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="peaks are read from Linux' /proc")
+CHECK = "import sys, pathlib, shared.data.checker as c; c.check_file(pathlib.Path(sys.argv[1]))"
+
+
+@needs_proc
+@pytest.mark.parametrize("fault", [False, True])
+def test_ten_times_the_file_takes_a_few_megabytes_more(tmp_path, fault):
+    """24 bytes a record, and as much for a while when repetitions are looked for: 5 MB for 70,000; held records: 70 MB."""
+    small, large = write_large(tmp_path / "small.jsonl", 3, fault), write_large(tmp_path / "large.jsonl", 30, fault)
+    assert peak_mb(CHECK, large) - peak_mb(CHECK, small) < 6
+
+
+@needs_proc
+def test_the_command_leaves_pytorch_alone(tmp_path):
+    """PyTorch alone is 600 MB and more."""
+    path = tmp_path / "good.jsonl"
+    path.write_bytes(lines(*GOOD, chat("user", "assistant")))
+    program = (
+        "import sys, shared.data.__main__ as command\nsys.argv[1:] = ['check', *sys.argv[1:]]\n"
+        "try: command.main()\nexcept SystemExit: assert not sys.modules.get('torch')"
+    )
+    assert peak_mb(program, path, "--model", TINY_MODEL) < 200
+
+
+@pytest.mark.parametrize("spare", ["<|pad|>", None])
+def test_the_command_loads_the_tokenizer_of_the_course(tmp_path, spare):
+    """As load_tokenizer does, where a model lacks a padding token and a chat template, too."""
+    model = shutil.copytree(TINY_MODEL, tmp_path / "model")
+    config = json.loads((model / "tokenizer_config.json").read_text()) | {
+        "pad_token": None,
+        "bos_token": "<|endoftext|>",
+    }
+    (model / "tokenizer_config.json").write_text(json.dumps(config))
+    if spare is None:
+        fast = json.loads((model / "tokenizer.json").read_text())
+        fast["added_tokens"] = fast["added_tokens"][:1]
+        (model / "tokenizer.json").write_text(json.dumps(fast))
+    for folder in (model, TINY_MODEL):
+        own, course = load_tokenizer_alone(str(folder), PROFILES["tiny"]), load_tokenizer(folder)
+        for name in ("all_special_tokens", "chat_template", "eos_token", "bos_token", "pad_token"):
+            assert getattr(own, name) == getattr(course, name), name
+        assert own.backend_tokenizer.to_str() == course.backend_tokenizer.to_str()
+        assert type(own) is type(course)
+    assert PLAIN_TEMPLATE == loading.PLAIN_TEMPLATE
 
 
 def test_the_courses_own_files_pass(tokenizer):

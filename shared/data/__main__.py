@@ -8,27 +8,89 @@ of the current PROFILE's model unless --model names another. `make` writes the s
 """
 
 import argparse
+import importlib.util
+import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from shared.errors import CourseError
+from shared.errors import CourseError, WeightsError
+from shared.profile import ROOT, Profile, load_profile
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+# As in shared.models.loading, for models that bring no chat template.
+PLAIN_TEMPLATE = (
+    "{% for message in messages %}{{ message['role'].capitalize() + ': ' + message['content'].strip() }}"
+    "{{ eos_token + '\\n' if message['role'] == 'assistant' else '\\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
+)
 
 
 def check(args: argparse.Namespace) -> int:
     """Exit status: 0 where nothing was found, else 1."""
     from shared.data.checker import check_file
-    from shared.models import fetch_weights, load_tokenizer
-    from shared.profile import load_profile
+    from shared.data.faults import scan_jsonl
 
+    sys.stdout.reconfigure(
+        errors="backslashreplace"
+    )  # findings quote the file, and a terminal may not know its letters
+    os.environ["TOKENIZERS_PARALLELISM"] = "true"  # `shared` switches it off for data loaders that fork; nothing forks
     try:
+        for file in filter(None, (args.file, args.against)):
+            next(scan_jsonl(file))  # what cannot be read is refused before anything is fetched or takes minutes
         profile = load_profile("check")
-        tokenizer = load_tokenizer(args.model or fetch_weights(profile).weights)
+        tokenizer = load_tokenizer_alone(args.model, profile)
         summary = check_file(args.file, tokenizer, args.max_length or profile.max_length, args.against)
     except CourseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    print(summary)
+    print(summary, flush=True)
     return int(sum(summary.kinds.values()) > 0)
+
+
+def load_tokenizer_alone(model: str | None, profile: Profile) -> "PreTrainedTokenizerBase":
+    """As `load_tokenizer` of `model` (None: `profile`'s), without PyTorch, whose import takes five seconds and 0.9 GB.
+
+    In a process that has not imported PyTorch yet, it cannot be imported afterwards: transformers would do so. Raises
+    WeightsError and DeviceError as fetch_weights and load_tokenizer do.
+    """
+    # The module itself: its package imports PyTorch.
+    spec = importlib.util.spec_from_file_location("shared_models_weights", ROOT / "shared" / "models" / "weights.py")
+    weights = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = weights
+    spec.loader.exec_module(weights)
+    if not model and profile.gpu_gib is not None:
+        from shared.gpu import check_device
+
+        check_device(profile)
+    found = weights.find_weights(model or profile.model, None if model else profile.revision)
+    if found.note:
+        print(found.note, file=sys.stderr)
+    if "torch" not in sys.modules:  # building the weights of profile small takes it
+        sys.modules["torch"] = None
+        os.environ["TRANSFORMERS_NO_ADVISORY_WARNINGS"] = "1"  # that there is no PyTorch
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
+    except (OSError, ValueError, KeyError) as error:
+        raise WeightsError(f"The tokenizer in {model or profile.model} cannot be loaded: {str(error).splitlines()[0]}") from error
+    if tokenizer.pad_token in (None, tokenizer.eos_token):
+        special = [*tokenizer.all_special_tokens, *(t for t in tokenizer.get_added_vocab() if t.startswith("<"))]
+        spare = [token for token in special if token not in (tokenizer.eos_token, tokenizer.bos_token)]
+        tokenizer.pad_token = (spare or [tokenizer.bos_token or tokenizer.eos_token])[0]
+    if tokenizer.chat_template is None:
+        tokenizer.chat_template = PLAIN_TEMPLATE
+    return tokenizer
+
+
+def whole_number(text: str) -> int:
+    """A number of tokens; raises what argparse ends with, its sentence and exit status 2."""
+    if not text.isascii() or not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 1 up")
+    return int(text)
 
 
 def main() -> None:
@@ -40,11 +102,18 @@ def main() -> None:
     checking = commands.add_parser("check", help="look through a data set")
     checking.add_argument("file", type=Path, metavar="FILE")
     checking.add_argument("--model", help="whose tokens are counted: a folder or a name on the Hub")
-    checking.add_argument("--max-length", type=int, metavar="N", help="tokens at which examples are cut")
+    checking.add_argument("--max-length", type=whole_number, metavar="N", help="tokens at which examples are cut")
     checking.add_argument("--against", type=Path, metavar="FILE", help="another file: which records are in both?")
     args = parser.parse_args()
     if args.command == "check":
-        sys.exit(check(args))
+        try:
+            sys.exit(check(args))
+        except KeyboardInterrupt:
+            print("Interrupted: the file was not checked to its end.", file=sys.stderr)
+            sys.exit(130)
+        except BrokenPipeError:  # the findings went to a program that ended, like head
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
     from shared.data.orders import write_files
 
     for path in write_files():

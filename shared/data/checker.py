@@ -1,7 +1,7 @@
 """Look through a data set before training: `python -m shared.data check FILE [--model NAME] [--max-length N]`.
 
 One finding a line, with place and remedy, then a summary. The file is read a line at a time: what is held for each record
-are three numbers, so that a gigabyte takes little memory. Exit status 1 where anything was found.
+are four numbers, 24 bytes, so that a gigabyte takes little memory. Exit status 1 where anything was found.
 """
 
 import json
@@ -9,22 +9,28 @@ import re
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from hashlib import blake2b
+from itertools import chain
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
+from jinja2 import TemplateError
+from tokenizers.models import BPE
 from tqdm import tqdm
-from transformers import PreTrainedTokenizerBase
 
-from shared.data.faults import Finding, format_of, scan_jsonl
+from shared.data.faults import Finding, format_of, line_findings, scan_jsonl, text_findings
 from shared.data.records import to_examples
-from shared.evaluation import example_texts
+
+if TYPE_CHECKING:  # it takes a second, and a check without a tokenizer does not need it
+    from transformers import PreTrainedTokenizerBase
 
 SHOWN = 5  # findings of one kind that are printed; the others are counted
-BATCH = 1000  # records that are tokenised together
-CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+BATCH, BATCH_BYTES = 1000, 2**21  # records that are tokenised together, fewer where they are long
+QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"[^"]*'[^"]*\"""")  # what repr wrote
+WORD = re.compile(r"[^\S\x1c-\x1f]*[\S\x1c-\x1f]+|[^\S\x1c-\x1f]+")  # \x1c to \x1f are spaces to Python alone
+WORDS_HELD = 2**21  # characters of the words whose tokens are remembered: twice that takes about 80 MB
 
 
 @dataclass
@@ -44,12 +50,11 @@ class Summary:
     def __str__(self) -> str:
         lines = [f"records      {self.records:,} ({self.format or 'no known format'})"]
         if self.lengths:
-            low, middle, high, top = np.percentile(np.array(self.lengths), [0, 50, 95, 100])
-            lines.append(
-                f"tokens       {low:,.0f} at least, median {middle:,.0f}, 95 % up to {high:,.0f}, {top:,.0f} at most"
-            )
-            lines.append(f"truncated    {self.truncated / len(self.lengths):.1%}")
-            lines.append(f"trained      {self.trained / max(1, sum(self.lengths)):.1%} of the tokens")
+            lengths = np.asarray(self.lengths)
+            figures = (f"{length:,.0f}" for length in np.percentile(lengths, [0, 50, 95, 100]))
+            lines.append("tokens       {} at least, median {}, 95 % up to {}, {} at most".format(*figures))
+            lines.append(f"truncated    {self.truncated / len(lengths):.1%}")
+            lines.append(f"trained      {self.trained / max(1, int(lengths.sum())):.1%} of the tokens")
         lines.append(f"duplicates   {self.duplicates:,}; contradictions {self.contradictions:,}")
         if self.overlap is not None:
             lines.append(f"overlap      {self.overlap:,} records are in the other file, too")
@@ -57,122 +62,96 @@ class Summary:
         return "\n".join(lines)
 
 
-def text_findings(example: dict, line: int, special: Iterable[str]) -> Iterator[Finding]:
-    """What training would not refuse, but should not be there: control characters and special tokens inside texts."""
-    for name, text in _texts(example):
-        if found := CONTROL.search(text):
-            yield Finding(line, name, f"it holds the control character {found[0]!r}", "remove control characters")
-        for token in special:
-            if token in text:
-                yield Finding(
-                    line, name, f"it holds the special token {token}", "remove special tokens: training adds them"
-                )
+def digests(example: dict) -> tuple[int, int]:
+    """64 bits that tell an example apart, and 64 for its prompt (a plain text is its own), the same in one process.
 
-
-def _texts(example: dict) -> Iterator[tuple[str, str]]:
-    for name, value in example.items():
-        for index, part in enumerate(value if isinstance(value, list) else [value]):
-            yield (f"{name}[{index}].content", part["content"]) if isinstance(part, dict) else (name, part)
-
-
-def line_findings(raw: bytes, line: int) -> Iterator[Finding]:
-    """What the bytes of a line show and its JSON does not."""
-    if line == 1 and raw.startswith(b"\xef\xbb\xbf"):
-        yield Finding(line, "", "the file begins with a byte order mark", "save it as UTF-8 without one")
-    if raw.endswith(b"\r\n"):
-        yield Finding(line, "", "the line ends as on Windows (CRLF)", "save the file with LF line ends")
-    if re.search(rb"\\u0000|[:\[,]\s*-?(NaN|Infinity)\b", raw):
-        yield Finding(line, "", "it holds NaN, Infinity or \\u0000", "leave out what is no text")
-    names = re.findall(rb'"(prompt|completion|messages|text)"\s*:', raw)
-    if raw.count(b"{") == 1 and len(names) > len(set(names)):
-        yield Finding(line, "", "a field stands in it twice", "keep one: readers take the last")
-
-
-def digest(value: object) -> int:
-    """64 bits that tell records apart: among ten million different ones two are alike with a chance of 3 in a million."""
-    return int.from_bytes(blake2b(json.dumps(value, sort_keys=True).encode(), digest_size=8).digest(), "little")
-
-
-def _prompt_of(example: dict) -> object:
-    return example.get("prompt", example.get("text"))
+    Python's hash of text is SipHash with a key that differs from process to process: among ten million different
+    examples two are alike with a chance of 3 in a million, and no file can be made so that they are.
+    """
+    prompt, completion = example.get("prompt", example.get("text")), example.get("completion")
+    if isinstance(prompt, list):
+        prompt, completion = (tuple((turn["role"], turn["content"]) for turn in part) for part in (prompt, completion))
+    return hash((prompt, completion)), hash(prompt)
 
 
 def check_file(
     path: Path,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    tokenizer: "PreTrainedTokenizerBase | None" = None,
     max_length: int = 1024,
     against: Path | None = None,
     tell=print,
 ) -> Summary:
     """Check `path` line by line; `tell` gets each finding as text. Without a tokenizer nothing is said of tokens.
 
-    Raises DataError where the file cannot be read or is no JSONL.
+    Raises DataError where a file cannot be read or is no JSONL.
     """
-    summary, wholes, prompts, numbers = Summary(), array("Q"), array("Q"), array("Q")
-    special = () if tokenizer is None else tuple(tokenizer.all_special_tokens)
+    summary, wholes, prompts, numbers = Summary(), array("q"), array("q"), array("I")
+    special = tokenizer.all_special_tokens if tokenizer else []
+    count = tokenizer and token_counter(tokenizer)
     waiting: list[tuple[int, dict]] = []
+    waiting_bytes = 0
 
-    def report(finding: Finding) -> None:
-        kind = re.sub(r"'.*?'", "", finding.remedy)
-        summary.kinds[kind] += 1
-        if summary.kinds[kind] <= SHOWN:
-            place = f"line {finding.line}" + (f", {finding.field}" if finding.field else "")
-            tell(f"{place}: {finding.problem}; {finding.remedy}")
-
-    def measure() -> None:
-        if tokenizer is not None and waiting:
-            for finding in token_findings(waiting, tokenizer, max_length, summary):
-                report(finding)
-        waiting.clear()
+    def report(findings: Iterable[Finding]) -> None:
+        for finding in findings:
+            kind = QUOTED.sub("", finding.remedy)
+            summary.kinds[kind] += 1
+            if summary.kinds[kind] <= SHOWN:
+                place = f"line {finding.line}" + (f", {finding.field}" if finding.field else "")
+                with bar.external_write_mode():
+                    tell(f"{place}: {finding.problem}; {finding.remedy}")
 
     def look_at_bytes(raw: bytes, line: int) -> None:
-        for finding in line_findings(raw, line):
-            report(finding)
+        nonlocal waiting_bytes
+        waiting_bytes += len(raw)
+        report(line_findings(raw, line))
 
-    size = path.stat().st_size if path.is_file() else None
+    size = sum(file.stat().st_size for file in (path, against) if file and file.is_file())
     with tqdm(total=size, unit="B", unit_scale=True, mininterval=1, file=sys.stderr) as bar:
         for line, record, findings in scan_jsonl(path, look_at_bytes, bar.update):
             summary.records += 1
-            for finding in findings:
-                report(finding)
+            report(findings)
             if record is None or findings:
                 continue
             summary.format = summary.format or format_of(record)
             example = to_examples([record])[0]
-            for finding in text_findings(example, line, special):
-                report(finding)
-            wholes.append(digest(example))
-            prompts.append(digest(_prompt_of(example)))
-            numbers.append(line)
-            waiting.append((line, example))
-            if len(waiting) == BATCH:
-                measure()
-    measure()
-    for finding in repetitions(np.array(wholes), np.array(prompts), np.array(numbers), summary):
-        report(finding)
-    if against is not None:
-        other = np.array(
-            [digest(to_examples([r])[0]) for _, r, faults in scan_jsonl(against) if r and not faults], "u8"
-        )
-        shared = np.isin(np.array(wholes), other)
-        summary.overlap = int(shared.sum())
-        for line in np.array(numbers)[shared]:
-            report(Finding(int(line), "", f"the record is in {against.name}, too", "keep it in one of the two files"))
-    for kind, count in summary.kinds.items():
-        if count > SHOWN:
-            tell(f"... and {count - SHOWN:,} more to which applies: {kind}")
+            report(text_findings(example, line, special))
+            for held, number in zip((wholes, prompts, numbers), (*digests(example), line), strict=True):
+                held.append(number)
+            if tokenizer:
+                waiting.append((line, example))
+                if len(waiting) == BATCH or waiting_bytes > BATCH_BYTES:
+                    report(token_findings(waiting, tokenizer, count, max_length, summary))
+                    waiting, waiting_bytes = [], 0
+        if waiting:
+            report(token_findings(waiting, tokenizer, count, max_length, summary))
+        report(repetitions(np.asarray(wholes), np.asarray(prompts), numbers, summary))
+        if against is not None:
+            scanned = scan_jsonl(against, progress=bar.update)
+            others = (digests(to_examples([record])[0])[0] for _, record, faults in scanned if not faults)
+            places = np.flatnonzero(np.isin(np.asarray(wholes), np.fromiter(others, "q")))
+            summary.overlap = len(places)
+            problem, remedy = f"the record is in {against.name}, too", "keep it in one of the two files"
+            report(Finding(numbers[place], "", problem, remedy) for place in places)
+    for kind, number in summary.kinds.items():
+        if number > SHOWN:
+            tell(f"... and {number - SHOWN:,} more to which applies: {kind}")
     return summary
 
 
 def token_findings(
-    batch: list[tuple[int, dict]], tokenizer: PreTrainedTokenizerBase, max_length: int, summary: Summary
+    batch: list[tuple[int, dict]], tokenizer: "PreTrainedTokenizerBase", count, max_length: int, summary: Summary
 ) -> Iterator[Finding]:
     """Lengths of the examples in `batch`, added to `summary`; what is cut, and where no token is left to train."""
-    texts = [example_texts(tokenizer, example) for _, example in batch]
-    wholes = tokenizer([whole for _, whole in texts])["input_ids"]
-    prompts = tokenizer([prompt for prompt, _ in texts])["input_ids"]
-    for (line, _), whole, prompt, (text, _) in zip(batch, wholes, prompts, texts, strict=True):
-        length, start = len(whole) + 1, len(prompt) if text else 0  # and the end token
+    lines, texts = [], []
+    for line, example in batch:
+        try:
+            texts.append(training_texts(tokenizer, example))
+            lines.append(line)
+        except TemplateError as error:
+            problem = f"the model's chat template refuses it ({error})"
+            yield Finding(line, "messages", problem, "change its turns or name another model")
+    for line, (prompt, _), (start, length) in zip(lines, texts, count(texts), strict=True):
+        start, length = start if prompt else 0, length + 1  # and the end token
         summary.lengths.append(length)
         summary.trained += max(0, min(length, max_length) - start)
         if length <= max_length:
@@ -186,26 +165,99 @@ def token_findings(
             yield Finding(line, "", problem, "shorten the example or raise --max-length")
 
 
-def repetitions(wholes: np.ndarray, prompts: np.ndarray, numbers: np.ndarray, summary: Summary) -> Iterator[Finding]:
+def training_texts(tokenizer: "PreTrainedTokenizerBase", example: dict) -> tuple[str, str]:
+    """What shared.evaluation.example_texts returns; importing that takes PyTorch, six seconds and a gigabyte."""
+    if "text" in example:
+        return "", example["text"]
+    prompt, completion = example["prompt"], example["completion"]
+    if isinstance(prompt, str):
+        return prompt, prompt + completion
+    whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False).rstrip()
+    prompt = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
+    return prompt, whole.removesuffix(tokenizer.eos_token)
+
+
+def token_counter(tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[tuple[str, str]]], list[tuple[int, int]]]:
+    """A function that tells of pairs (prompt, prompt and completion) how many tokens `tokenizer` makes of each text.
+
+    Where it may cut texts at spaces, it has each word tokenised once and looks it up from then on, which is several
+    times as fast, and does not count a prompt again in the whole.
+    """
+    known, older, held = {}, {}, 0  # word -> its tokens; a word that is not met for long is forgotten
+    added = tokenizer.num_special_tokens_to_add()
+
+    def tokens(words: list[str]) -> int:
+        return sum(map(known.__getitem__, words))
+
+    def count_words(pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
+        nonlocal known, older, held
+        if held > WORDS_HELD:
+            known, older, held = {}, known, 0
+        parts = []  # of each pair: the words that both texts have, the prompt's last, and what the whole has instead
+        for prompt, whole in pairs:
+            words = WORD.findall(prompt)
+            shared = words[:-1] if whole.startswith(prompt) else []
+            parts.append((shared, words[len(shared) :], WORD.findall(whole, len("".join(shared)))))
+        new = set(chain.from_iterable(chain.from_iterable(parts))).difference(known)
+        held += sum(map(len, new))
+        known.update((word, older[word]) for word in new.intersection(older))
+        unknown = list(new.difference(older))
+        encodings = tokenizer.backend_tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
+        known.update(zip(unknown, map(len, encodings), strict=True))
+        starts = [added + tokens(shared) for shared, _, _ in parts]
+        return [(n + tokens(end), n + tokens(rest)) for n, (_, end, rest) in zip(starts, parts, strict=True)]
+
+    def count_texts(pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
+        columns = (map(len, tokenizer(list(texts))["input_ids"]) for texts in zip(*pairs, strict=True))
+        return list(zip(*columns, strict=True))
+
+    return count_words if can_cut_at_spaces(tokenizer) else count_texts
+
+
+def can_cut_at_spaces(tokenizer: "PreTrainedTokenizerBase") -> bool:
+    """Whether the tokens of a text are those of its words (WORD), one after the other.
+
+    They are with byte-level BPE on GPT-2's words, as in Falcon and SmolLM2: no such word holds a space behind something
+    else, and where one ends does not depend on anything behind the next space. Added tokens must not hold spaces either.
+    """
+    if not tokenizer.is_fast or getattr(tokenizer, "split_special_tokens", False):
+        return False
+    fast = tokenizer.backend_tokenizer
+    state = json.loads(fast.pre_tokenizer.__getstate__()) if fast.pre_tokenizer else {"type": None}
+    steps = state.get("pretokenizers", [state])
+    kinds = [step["type"] for step in steps if step["type"] not in ("Digits", "Punctuation")]
+    added = fast.get_added_tokens_decoder().values()
+    return (
+        kinds[:1] == ["ByteLevel"]  # what comes after it splits words further
+        and set(kinds) <= {"ByteLevel", "Split"}
+        and not any(step.get("add_prefix_space") or step.get("use_regex") is False for step in steps)
+        and not any(t.lstrip or t.rstrip or t.single_word or re.search(r"\s", t.content) for t in added)
+        and fast.normalizer is fast.padding is fast.truncation is None
+        and isinstance(fast.model, BPE)
+        and not fast.model.dropout
+    )
+
+
+def repetitions(wholes: np.ndarray, prompts: np.ndarray, numbers: array, summary: Summary) -> Iterator[Finding]:
     """Records that occur again, and equal prompts with another answer; each is told once, at its later line."""
-    first_whole = _first_of_equals(wholes)
-    for index in np.flatnonzero(first_whole != np.arange(len(wholes))):
-        summary.duplicates += 1
-        earlier = numbers[first_whole[index]]
-        yield Finding(
-            int(numbers[index]), "", f"the record stands in line {earlier} already", "keep one of equal records"
-        )
-    first_prompt = _first_of_equals(prompts)
-    for index in np.flatnonzero(first_prompt != np.arange(len(prompts))):
-        if wholes[index] != wholes[first_prompt[index]] and first_whole[index] == index:
-            summary.contradictions += 1
-            problem = f"line {numbers[first_prompt[index]]} answers the same prompt otherwise"
-            yield Finding(
-                int(numbers[index]), "completion", problem, "keep one answer, or say in the prompt what differs"
-            )
+    again, first = _repeated(wholes)
+    summary.duplicates = len(again)
+    for place, earlier in zip(again, first, strict=True):
+        problem = f"the record stands in line {numbers[earlier]} already"
+        yield Finding(numbers[place], "", problem, "keep one of equal records")
+    is_new = ~np.isin(np.arange(len(wholes)), again)
+    again, first = _repeated(prompts)
+    differ = is_new[again] & (wholes[again] != wholes[first])
+    summary.contradictions = int(differ.sum())
+    for place, earlier in zip(again[differ], first[differ], strict=True):
+        problem = f"line {numbers[earlier]} answers the same prompt otherwise"
+        yield Finding(numbers[place], "completion", problem, "keep one answer, or say in the prompt what differs")
 
 
-def _first_of_equals(values: np.ndarray) -> np.ndarray:
-    """For each place the first place with the same value."""
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return first[inverse] if len(values) else np.array([], int)
+def _repeated(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The places where a value stands that stood before, and for each the first place with that value."""
+    ranked = np.sort(values)  # np.unique takes much memory, and gets only what occurs again
+    places = np.flatnonzero(np.isin(values, ranked[1:][ranked[1:] == ranked[:-1]]))
+    _, first, inverse = np.unique(values[places], return_index=True, return_inverse=True)
+    later = first[inverse] != np.arange(len(places))
+    return places[later], places[first[inverse]][later]
