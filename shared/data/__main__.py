@@ -76,7 +76,9 @@ def load_tokenizer_alone(model: str | None, profile: Profile) -> "PreTrainedToke
     try:
         tokenizer = AutoTokenizer.from_pretrained(found.path, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"The tokenizer in {model or profile.model} cannot be loaded: {str(error).splitlines()[0]}") from error
+        raise WeightsError(
+            f"The tokenizer in {model or profile.model} cannot be loaded: {str(error).splitlines()[0]}"
+        ) from error
     if tokenizer.pad_token in (None, tokenizer.eos_token):
         special = [*tokenizer.all_special_tokens, *(t for t in tokenizer.get_added_vocab() if t.startswith("<"))]
         spare = [token for token in special if token not in (tokenizer.eos_token, tokenizer.bos_token)]
