@@ -45,7 +45,7 @@ def test_stopwatch_leaves_out_what_lies_between_steps(monkeypatch):
     clock = iter([0.0, 1.0, 10.0, 13.0, 50.0, 52.0])
     watch = training.Stopwatch()
     monkeypatch.setattr(watch, "_now", lambda: next(clock))
-    watch.on_train_begin(None, None, None)
+    watch.on_train_begin(SimpleNamespace(output_dir="nowhere"), SimpleNamespace(global_step=0), None)
     for _ in range(3):
         watch.on_step_begin(None, None, None)
         watch.on_step_end(None, None, None)
