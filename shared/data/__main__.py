@@ -33,9 +33,8 @@ def check(args: argparse.Namespace) -> int:
     from shared.data.checker import check_file
     from shared.data.faults import scan_jsonl
 
-    sys.stdout.reconfigure(
-        errors="backslashreplace"
-    )  # findings quote the file, and a terminal may not know its letters
+    # Findings quote the file, and a terminal may not know its letters.
+    sys.stdout.reconfigure(errors="backslashreplace")
     os.environ["TOKENIZERS_PARALLELISM"] = "true"  # `shared` switches it off for data loaders that fork; nothing forks
     try:
         for file in filter(None, (args.file, args.against)):
