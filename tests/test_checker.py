@@ -432,7 +432,11 @@ def test_a_file_that_grows_for_ever_is_left(tmp_path):
 
 def start(*arguments: str) -> subprocess.Popen:
     command = [sys.executable, "-u", "-m", "shared.data", "check", *arguments, "--model", str(TINY_MODEL)]
-    return subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    # Where the tests run in the background of a shell, it has them and their children ignore interrupts.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    signal.signal(signal.SIGINT, before)
+    return process
 
 
 @pytest.fixture(scope="module")
