@@ -20,7 +20,7 @@ from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from shared.data.__main__ import PLAIN_TEMPLATE, load_tokenizer_alone, main
 from shared.data.checker import can_cut_at_spaces, check_file, token_counter, training_texts
-from shared.data.faults import read_jsonl, scan_jsonl
+from shared.data.faults import line_findings, read_jsonl, scan_jsonl
 from shared.data.records import to_examples
 from shared.errors import DataError
 from shared.evaluation import example_texts
@@ -453,6 +453,11 @@ def write_large(path: Path, megabytes: int, fault: bool = False) -> Path:
         for number in range(megabytes * 10**6 // len(record % (10**4, 10**4))):
             file.write(record % (number, number))
     return path
+
+
+def test_nan_in_a_text_is_text():
+    raw = json.dumps({"prompt": "a", "completion": "the values are 1, NaN, -Infinity: [NaN]"}).encode()
+    assert not list(line_findings(raw, 1))
 
 
 def test_ctrl_c_ends_with_a_sentence(large_file):

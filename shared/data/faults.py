@@ -26,7 +26,6 @@ SYNONYMS = {
 MEANINGS = {name: field for field, names in SYNONYMS.items() for name in (field, *names.split())}
 BOM = b"\xef\xbb\xbf"  # what Windows editors put before UTF-8
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-NO_TEXT = re.compile(rb"\\u0000|[:\[,]\s*-?(NaN|Infinity)\b")
 FIELD = re.compile(rb'"(prompt|completion|messages|text)"\s*:')
 LONGEST_LINE = 2**24  # bytes; a training example of 16 MiB is a fault, and would have to be held
 READERS = {  # how pandas reads other files so that every value stays text
@@ -140,10 +139,20 @@ def line_findings(raw: bytes, line: int) -> Iterator[Finding]:
         yield Finding(line, "", "the file begins with a byte order mark", "save it as UTF-8 without one")
     if raw.endswith(b"\r\n"):
         yield Finding(line, "", "the line ends as on Windows (CRLF)", "save the file with LF line ends")
-    if (b"NaN" in raw or b"Infinity" in raw or rb"\u0000" in raw) and NO_TEXT.search(raw):
+    if rb"\u0000" in raw or ((b"NaN" in raw or b"Infinity" in raw) and _has_constant(raw)):
         yield Finding(line, "", "it holds NaN, Infinity or \\u0000", "leave out what is no text")
     if raw.count(b"{") == 1 and len(names := FIELD.findall(raw)) > len(set(names)):
         yield Finding(line, "", "a field stands in it twice", "keep one: readers take the last")
+
+
+def _has_constant(raw: bytes) -> bool:
+    """Whether NaN or Infinity stands in a line as a value, not as text."""
+    found: list[str] = []
+    try:
+        json.loads(raw, parse_constant=found.append)
+    except (ValueError, RecursionError):
+        return False
+    return bool(found)
 
 
 def text_findings(example: dict, line: int, special: list[str]) -> Iterator[Finding]:
