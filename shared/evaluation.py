@@ -11,6 +11,7 @@ from statistics import NormalDist, fmean
 import torch
 from transformers import PreTrainedModel, PreTrainedTokenizerBase, StoppingCriteria, StoppingCriteriaList
 
+from shared.data.tokens import example_texts
 from shared.models.quantization import expanded_weights
 
 Z95 = NormalDist().inv_cdf(0.975)
@@ -208,20 +209,6 @@ def perplexity(
     means = sorted(sum(losses[i] for i in draw) / sum(counts[i] for i in draw) for draw in draws)
     value, low, high = (math.exp(min(mean, 50)) for mean in (sum(losses) / sum(counts), means[25], means[974]))
     return Score("perplexity", value, len(losses), low, high, higher_is_better=False)
-
-
-def example_texts(tokenizer: PreTrainedTokenizerBase, example: dict) -> tuple[str, str]:
-    """(prompt, prompt and completion) of a training example as text; the prompt is "" for plain text."""
-    if "text" in example:
-        return "", example["text"]
-    prompt, completion = example["prompt"], example["completion"]
-    if isinstance(prompt, str):
-        return prompt, prompt + completion
-    whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False).rstrip()
-    return (
-        tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True),
-        whole.removesuffix(tokenizer.eos_token),
-    )
 
 
 def is_json_task(examples: Sequence[dict]) -> bool:

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken, Regex, Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-from shared.data.__main__ import PLAIN_TEMPLATE, load_tokenizer_alone, main
-from shared.data.checker import can_cut_at_spaces, check_file, token_counter, training_texts
+from shared.data.__main__ import load_tokenizer_alone, main
+from shared.data.checker import check_file
 from shared.data.faults import line_findings, read_jsonl, scan_jsonl
 from shared.data.records import to_examples
+from shared.data.tokens import PLAIN_TEMPLATE, can_cut_at_spaces, example_texts, token_counter
 from shared.errors import DataError
-from shared.evaluation import example_texts
-from shared.models import load_tokenizer, loading
+from shared.models import load_tokenizer
 from shared.profile import PROFILES, ROOT, TINY_MODEL
 
 GOOD = [{"prompt": f"What is {n} + 1?", "completion": f" {n + 1}"} for n in range(5)]
@@ -289,9 +289,8 @@ def lengths(tokenizer, pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
 
 def test_lengths_are_those_of_training(any_tokenizer):
     examples = real_examples()
-    pairs = [training_texts(any_tokenizer, example) for example in examples]
+    pairs = [example_texts(any_tokenizer, example) for example in examples]
     assert len(pairs) > 500
-    assert pairs == [example_texts(any_tokenizer, example) for example in examples]
     count, expected = token_counter(any_tokenizer), lengths(any_tokenizer, pairs)
     assert count(pairs) == expected and count(pairs[:9]) == expected[:9]  # unknown words, then known ones
     assert count([]) == []
@@ -309,7 +308,7 @@ def test_lengths_of_odd_texts_are_those_of_training(any_tokenizer, texts):
 
 
 def test_words_may_be_forgotten(monkeypatch):
-    monkeypatch.setattr("shared.data.checker.WORDS_HELD", 40)
+    monkeypatch.setattr("shared.data.tokens.WORDS_HELD", 40)
     tokenizer, rng = load_tokenizer(TINY_MODEL), random.Random(0)
     count = token_counter(tokenizer)
     for _ in range(30):
@@ -533,7 +532,6 @@ def test_the_command_loads_the_tokenizer_of_the_course(tmp_path, spare):
             assert getattr(own, name) == getattr(course, name), name
         assert own.backend_tokenizer.to_str() == course.backend_tokenizer.to_str()
         assert type(own) is type(course)
-    assert PLAIN_TEMPLATE == loading.PLAIN_TEMPLATE
 
 
 def test_the_courses_own_files_pass(tokenizer):

@@ -14,18 +14,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from shared.data.tokens import complete
 from shared.errors import CourseError, WeightsError
 from shared.profile import ROOT, Profile, load_profile
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
-
-# As in shared.models.loading, for models that bring no chat template.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'].capitalize() + ': ' + message['content'].strip() }}"
-    "{{ eos_token + '\\n' if message['role'] == 'assistant' else '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
 
 
 def check(args: argparse.Namespace) -> int:
@@ -78,12 +72,7 @@ def load_tokenizer_alone(model: str | None, profile: Profile) -> "PreTrainedToke
         raise WeightsError(
             f"The tokenizer in {model or profile.model} cannot be loaded: {str(error).splitlines()[0]}"
         ) from error
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        special = [*tokenizer.all_special_tokens, *(t for t in tokenizer.get_added_vocab() if t.startswith("<"))]
-        spare = [token for token in special if token not in (tokenizer.eos_token, tokenizer.bos_token)]
-        tokenizer.pad_token = (spare or [tokenizer.bos_token or tokenizer.eos_token])[0]
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
+    complete(tokenizer)
     return tokenizer
 
 

@@ -4,24 +4,22 @@ One finding a line, with place and remedy, then a summary. The file is read a li
 are four numbers, 24 bytes, so that a gigabyte takes little memory. Exit status 1 where anything was found.
 """
 
-import json
 import re
 import sys
 from array import array
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from jinja2 import TemplateError
-from tokenizers.models import BPE
 from tqdm import tqdm
 
 from shared.data.faults import Finding, format_of, line_findings, scan_jsonl, text_findings
 from shared.data.records import to_examples
+from shared.data.tokens import example_texts, token_counter
 
 if TYPE_CHECKING:  # it takes a second, and a check without a tokenizer does not need it
     from transformers import PreTrainedTokenizerBase
@@ -29,8 +27,6 @@ if TYPE_CHECKING:  # it takes a second, and a check without a tokenizer does not
 SHOWN = 5  # findings of one kind that are printed; the others are counted
 BATCH, BATCH_BYTES = 1000, 2**21  # records that are tokenised together, fewer where they are long
 QUOTED = re.compile(r"""'(?:\\.|[^'\\])*'|"[^"]*'[^"]*\"""")  # what repr wrote
-WORD = re.compile(r"[^\S\x1c-\x1f]*[\S\x1c-\x1f]+|[^\S\x1c-\x1f]+")  # \x1c to \x1f are spaces to Python alone
-WORDS_HELD = 2**21  # characters of the words whose tokens are remembered: twice that takes about 80 MB
 
 
 @dataclass
@@ -145,7 +141,7 @@ def token_findings(
     lines, texts = [], []
     for line, example in batch:
         try:
-            texts.append(training_texts(tokenizer, example))
+            texts.append(example_texts(tokenizer, example))
             lines.append(line)
         except TemplateError as error:
             problem = f"the model's chat template refuses it ({error})"
@@ -163,79 +159,6 @@ def token_findings(
         else:
             problem = f"{length:,} tokens are cut to {max_length:,}, and the end is lost"
             yield Finding(line, "", problem, "shorten the example or raise --max-length")
-
-
-def training_texts(tokenizer: "PreTrainedTokenizerBase", example: dict) -> tuple[str, str]:
-    """What shared.evaluation.example_texts returns; importing that takes PyTorch, six seconds and a gigabyte."""
-    if "text" in example:
-        return "", example["text"]
-    prompt, completion = example["prompt"], example["completion"]
-    if isinstance(prompt, str):
-        return prompt, prompt + completion
-    whole = tokenizer.apply_chat_template([*prompt, *completion], tokenize=False).rstrip()
-    prompt = tokenizer.apply_chat_template(prompt, tokenize=False, add_generation_prompt=True)
-    return prompt, whole.removesuffix(tokenizer.eos_token)
-
-
-def token_counter(tokenizer: "PreTrainedTokenizerBase") -> Callable[[list[tuple[str, str]]], list[tuple[int, int]]]:
-    """A function that tells of pairs (prompt, prompt and completion) how many tokens `tokenizer` makes of each text.
-
-    Where it may cut texts at spaces, it has each word tokenised once and looks it up from then on, which is several
-    times as fast, and does not count a prompt again in the whole.
-    """
-    known, older, held = {}, {}, 0  # word -> its tokens; a word that is not met for long is forgotten
-    added = tokenizer.num_special_tokens_to_add()
-
-    def tokens(words: list[str]) -> int:
-        return sum(map(known.__getitem__, words))
-
-    def count_words(pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
-        nonlocal known, older, held
-        if held > WORDS_HELD:
-            known, older, held = {}, known, 0
-        parts = []  # of each pair: the words that both texts have, the prompt's last, and what the whole has instead
-        for prompt, whole in pairs:
-            words = WORD.findall(prompt)
-            shared = words[:-1] if whole.startswith(prompt) else []
-            parts.append((shared, words[len(shared) :], WORD.findall(whole, len("".join(shared)))))
-        new = set(chain.from_iterable(chain.from_iterable(parts))).difference(known)
-        held += sum(map(len, new))
-        known.update((word, older[word]) for word in new.intersection(older))
-        unknown = list(new.difference(older))
-        encodings = tokenizer.backend_tokenizer.encode_batch_fast(unknown, add_special_tokens=False)
-        known.update(zip(unknown, map(len, encodings), strict=True))
-        starts = [added + tokens(shared) for shared, _, _ in parts]
-        return [(n + tokens(end), n + tokens(rest)) for n, (_, end, rest) in zip(starts, parts, strict=True)]
-
-    def count_texts(pairs: list[tuple[str, str]]) -> list[tuple[int, int]]:
-        columns = (map(len, tokenizer(list(texts))["input_ids"]) for texts in zip(*pairs, strict=True))
-        return list(zip(*columns, strict=True))
-
-    return count_words if can_cut_at_spaces(tokenizer) else count_texts
-
-
-def can_cut_at_spaces(tokenizer: "PreTrainedTokenizerBase") -> bool:
-    """Whether the tokens of a text are those of its words (WORD), one after the other.
-
-    They are with byte-level BPE on GPT-2's words, as in Falcon and SmolLM2: no such word holds a space behind something
-    else, and where one ends does not depend on anything behind the next space. Added tokens must not hold spaces either.
-    """
-    if not tokenizer.is_fast or getattr(tokenizer, "split_special_tokens", False):
-        return False
-    fast = tokenizer.backend_tokenizer
-    state = json.loads(fast.pre_tokenizer.__getstate__()) if fast.pre_tokenizer else {"type": None}
-    steps = state.get("pretokenizers", [state])
-    kinds = [step["type"] for step in steps if step["type"] not in ("Digits", "Punctuation")]
-    added = fast.get_added_tokens_decoder().values()
-    return (
-        kinds[:1] == ["ByteLevel"]  # what comes after it splits words further
-        and set(kinds) <= {"ByteLevel", "Split"}
-        and not any(step.get("add_prefix_space") or step.get("use_regex") is False for step in steps)
-        and not any(t.lstrip or t.rstrip or t.single_word or re.search(r"\s", t.content) for t in added)
-        and fast.normalizer is fast.padding is fast.truncation is None
-        and isinstance(fast.model, BPE)
-        and not fast.model.dropout
-    )
 
 
 def repetitions(wholes: np.ndarray, prompts: np.ndarray, numbers: array, summary: Summary) -> Iterator[Finding]:

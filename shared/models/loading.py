@@ -17,6 +17,7 @@ from transformers import (
     PreTrainedTokenizerBase,
 )
 
+from shared.data.tokens import complete
 from shared.errors import WeightsError
 from shared.gpu import check_device, check_quantization_support
 from shared.models.falcon import plain_linear_layers, repair_attention
@@ -25,13 +26,6 @@ from shared.models.weights import find_weights
 from shared.profile import PROFILES, Profile
 
 transformers.utils.logging.disable_progress_bar()  # a bar a model load, on stderr, would stay in the notebooks
-
-# For models that bring no chat template (Falcon, falcon-tiny): plain text, closed by the end token.
-PLAIN_TEMPLATE = (
-    "{% for message in messages %}{{ message['role'].capitalize() + ': ' + message['content'].strip() }}"
-    "{{ eos_token + '\\n' if message['role'] == 'assistant' else '\\n' }}{% endfor %}"
-    "{% if add_generation_prompt %}{{ 'Assistant:' }}{% endif %}"
-)
 
 
 def fetch_weights(profile: Profile) -> Profile:
@@ -128,11 +122,6 @@ def load_tokenizer(weights: str | Path, revision: str | None = None) -> PreTrain
         tokenizer = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except (OSError, ValueError, KeyError) as error:
         raise WeightsError(f"The tokenizer in {weights} cannot be loaded: {str(error).splitlines()[0]}") from error
-    if tokenizer.pad_token in (None, tokenizer.eos_token):
-        special = [*tokenizer.all_special_tokens, *(t for t in tokenizer.get_added_vocab() if t.startswith("<"))]
-        spare = [token for token in special if token not in (tokenizer.eos_token, tokenizer.bos_token)]
-        tokenizer.pad_token = (spare or [tokenizer.bos_token or tokenizer.eos_token])[0]
+    complete(tokenizer)
     tokenizer.padding_side = "right"  # for training; shared.evaluation.generate pads on the left
-    if tokenizer.chat_template is None:
-        tokenizer.chat_template = PLAIN_TEMPLATE
     return tokenizer
