@@ -198,7 +198,7 @@ class ParallelBlock(torch.autograd.Function):
         gradients[5], gradients[11] = d_B_dense * dense.scale, d_B_down * down.scale
 
         # MLP. A weight is expanded once for two products where it is small beside the activations, else twice.
-        up_weight = up.expanded(dtype) if x.shape[0] > x.shape[1] else None
+        up_weight = up.expanded(dtype) if inner is None and x.shape[0] > x.shape[1] else None
         if inner is None:
             weight = up.expanded(dtype) if up_weight is None else up_weight
             inner = plus(plus(None, low_up, up.B.T), normed, weight.T)
