@@ -19,7 +19,7 @@ import torch
 
 from shared.errors import CourseError
 from shared.evaluation import Score
-from shared.profile import ROOT, Profile
+from shared.profile import PROFILES, ROOT, Profile
 from shared.training import peak_rss_gib
 
 KEYS = (
@@ -69,9 +69,10 @@ def write_receipt(profile: Profile, notebook: str, metrics: dict[str, Score | ob
 
     `metrics` holds Scores or plain values. Raises ReceiptError if a key of the design is missing.
     """
-    gpu = torch.cuda.is_available()
+    gpu, model = torch.cuda.is_available(), Path(profile.model).name.lower()
+    other = "" if model == Path(PROFILES[profile.name].model).name.lower() else model
     receipt = {
-        "name": f"{Path(notebook).stem}-{profile.name}",
+        "name": f"{Path(notebook).stem}-{profile.name}" + (f"-{other}" if other else ""),
         "notebook": notebook,
         "profile": profile.name,
         "model": Path(profile.model).name if profile.weights_source == "folder" else profile.model,
@@ -130,7 +131,8 @@ def runs_table(receipts: list[dict]) -> str:
         before, after = (None, None) if r["random_weights"] else (r["metrics"]["before"], r["metrics"]["after"])
         memory = f"{r['peak_gib_allocated']:.1f} GiB GPU" if r["peak_gib_allocated"] else f"{r['peak_rss_gib']:.1f} GiB"
         rows.append(
-            f"| {r['profile']} | {model} | {r['device']} | {share(before)} | {share(after)} | {r['train_s']:.0f} s "
+            f"| {r['profile']} | {model} | {r['device']} | {share(before)} | {share(after)} | {r['train_s']:.0f} s"
+            f"{' from step ' + str(r['resumed_at_step']) if r.get('resumed_at_step') else ''} "
             f"| {r['tokens_per_s']:,.0f} | {memory} | {r['wall_s']:.0f} s |"
         )
     return "\n".join(rows)

@@ -108,7 +108,7 @@ class Stopwatch(TrainerCallback):
         )
 
     def speed(self, trainer: Trainer) -> dict[str, float]:
-        """Median seconds a step, tokens a second (prompt and completion, without padding) and steps.
+        """Median seconds a step, tokens a second (prompt and completion, without padding), steps, and where it went on.
 
         The first step, which compiles and allocates, does not count where there are others.
         """
@@ -118,6 +118,7 @@ class Stopwatch(TrainerCallback):
             "step_s": statistics.median(counted),
             "tokens_per_s": tokens * len(counted) / len(seconds) / sum(counted),
             "steps": len(seconds),
+            "resumed_at_step": len(self.earlier),  # 0: trained in one go, and the time of the training is all of it
         }
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import psutil
+import torch
 
 from shared.checkpoints import RUN, flaw
 from shared.errors import CourseError
@@ -24,7 +25,7 @@ def disk(folder: Path) -> None:
 
 
 def memory() -> None:
-    """A batch of 64 under a cap of what is in use and 60 MB more."""
+    """A batch of 64 under a cap of what is in use and 60 MB more: the GPU's memory, or without one the process's."""
     with TemporaryDirectory() as folder:
         changes = {
             "per_device_train_batch_size": 64,
@@ -33,8 +34,12 @@ def memory() -> None:
             "load_best_model_at_end": False,
         }
         trainer = resumed_run.build(Path(folder), **changes)
-        used = psutil.Process().memory_info().vms
-        resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20, resource.RLIM_INFINITY))
+        if torch.cuda.is_available():
+            total = torch.cuda.get_device_properties(0).total_memory
+            torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved() + 60 * 2**20) / total)
+        else:
+            used = psutil.Process().memory_info().vms
+            resource.setrlimit(resource.RLIMIT_AS, (used + 60 * 2**20, resource.RLIM_INFINITY))
         try:
             with resumed_run.resumable(trainer, unless=Path(folder) / "result.json") as checkpoint:
                 trainer.train(resume_from_checkpoint=checkpoint)

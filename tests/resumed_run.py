@@ -1,9 +1,13 @@
-"""A small training that test_checkpoints kills: everything slow is done once, and each try is a forked process."""
+"""A small training that test_checkpoints kills: everything slow is done once, and each try is a forked process.
+
+Where there is a GPU, which a fork can't use, each try is a new process.
+"""
 
 import json
 import os
 import random
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,6 +86,11 @@ def train(folder: Path, **changes) -> dict:
 
 def fork(folder: Path, **changes) -> int:
     """The process id of a child that trains; what it says goes to `folder`/log."""
+    if torch.cuda.is_available():
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "log").open("a") as log:
+            command = [sys.executable, "-m", "tests.resumed_run", folder]
+            return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT).pid
     if child := os.fork():
         return child
     folder.mkdir(parents=True, exist_ok=True)
@@ -120,7 +129,13 @@ def kill_at_a_bad_moment(child: int, folder: Path, in_save: bool) -> bool:
 
 
 def main() -> None:
-    """FOLDER KILLS: train there undisturbed, and once more with KILLS kills; say whether the outcome is the same."""
+    """FOLDER KILLS: train there undisturbed, and once more with KILLS kills; say whether the outcome is the same.
+
+    FOLDER alone: train there.
+    """
+    if len(sys.argv) == 2:
+        train(Path(sys.argv[1]))
+        return
     folder, kills = Path(sys.argv[1]), int(sys.argv[2])
     random.seed(kills)
     calm, killed, during_save = folder / "calm", folder / "killed", 0

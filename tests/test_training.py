@@ -52,7 +52,7 @@ def test_stopwatch_leaves_out_what_lies_between_steps(monkeypatch):
     trainer = SimpleNamespace(
         state=SimpleNamespace(log_history=[{"num_tokens": 300}, {"num_tokens": 600}, {"loss": 1}])
     )
-    assert watch.speed(trainer) == {"step_s": 2.5, "tokens_per_s": 80.0, "steps": 3}
+    assert watch.speed(trainer) == {"step_s": 2.5, "tokens_per_s": 80.0, "steps": 3, "resumed_at_step": 0}
 
 
 def test_loss_history_keeps_training_and_held_out_apart():
