@@ -42,7 +42,7 @@ FULL = (
 
 
 class DiskFull(CourseError):
-    """A checkpoint that could not be saved for lack of space."""
+    """A checkpoint or model that could not be saved for lack of space."""
 
 
 class Stopped(KeyboardInterrupt):

@@ -26,3 +26,7 @@ class DataError(CourseError):
 
 class QuantizationError(CourseError):
     """A model that was to be quantised and is not."""
+
+
+class AdapterError(CourseError):
+    """An adapter that would train nothing, or does not fit the model it is meant for."""

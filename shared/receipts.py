@@ -116,26 +116,45 @@ def read_receipts(folder: Path) -> list[dict]:
 def runs_table(receipts: list[dict]) -> str:
     """A Markdown table, a row for each run: profile, model, metric before and after, speed, memory, time."""
 
-    def share(score: dict | None) -> str:
-        return f"{score['value']:.0%} ({score['low']:.0%} to {score['high']:.0%})" if score else "–"
+    def share(score: dict) -> str:
+        form = ".0%" if score["higher_is_better"] else ".2f"
+        return f"{score['value']:{form}} ({score['low']:{form}} to {score['high']:{form}})"
 
+    metrics = {r["metrics"]["before"]["name"] for r in receipts if r["metrics"]} or {"metric"}
     rows = [
-        "| run | model | device | exact match before | after | trained in | tokens/s | peak memory | whole notebook |",
+        f"| run | model | device | {' or '.join(sorted(metrics))} before | after | trained in | tokens/s | peak memory "
+        "| whole notebook |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for r in receipts:
-        model = Path(r["model"]).name + (" (random weights)" if r["random_weights"] else "")
         if r.get("error"):
-            rows.append(f"| {r['name']} | {model} | {r['device']} | failed: {r['error']} | | | | | |")
+            rows.append(f"| {r['name']} | {_model(r)} | {r['device']} | failed: {r['error']} | | | | | |")
             continue
-        before, after = (None, None) if r["random_weights"] else (r["metrics"]["before"], r["metrics"]["after"])
-        memory = f"{r['peak_gib_allocated']:.1f} GiB GPU" if r["peak_gib_allocated"] else f"{r['peak_rss_gib']:.1f} GiB"
+        before, after = ("–", "–") if r["random_weights"] else (share(r["metrics"][key]) for key in ("before", "after"))
         rows.append(
-            f"| {r['profile']} | {model} | {r['device']} | {share(before)} | {share(after)} | {r['train_s']:.0f} s"
+            f"| {r['profile']} | {_model(r)} | {r['device']} | {before} | {after} | {r['train_s']:.0f} s"
             f"{' from step ' + str(r['resumed_at_step']) if r.get('resumed_at_step') else ''} "
-            f"| {r['tokens_per_s']:,.0f} | {memory} | {r['wall_s']:.0f} s |"
+            f"| {r['tokens_per_s']:,.0f} | {_memory(r)} | {r['wall_s']:.0f} s |"
         )
     return "\n".join(rows)
+
+
+def time_table(receipts: list[dict]) -> str:
+    """A Markdown table, a row for each run of a notebook that trains nothing by itself: profile, model, memory, time."""
+    rows = ["| run | model | device | peak memory | whole notebook |", "|---|---|---|---|---|"]
+    for r in receipts:
+        figures = f"failed: {r['error']} | " if r.get("error") else f"{_memory(r)} | {r['wall_s']:.0f} s"
+        rows.append(f"| {r['profile']} | {_model(r)} | {r['device']} | {figures} |")
+    return "\n".join(rows)
+
+
+def _model(receipt: dict) -> str:
+    return Path(receipt["model"]).name + (" (random weights)" if receipt["random_weights"] else "")
+
+
+def _memory(receipt: dict) -> str:
+    gpu = receipt["peak_gib_allocated"]
+    return f"{gpu:.1f} GiB GPU" if gpu else f"{receipt['peak_rss_gib']:.1f} GiB"
 
 
 def speed_table(receipts: list[dict]) -> str:
@@ -163,8 +182,8 @@ def speed_table(receipts: list[dict]) -> str:
     return "\n".join([*rows, "", f"Measured on {'; '.join(where)}."])
 
 
-TABLES = {"table": runs_table, "speed table": speed_table}
-MARKER = re.compile(r"(<!-- (table|speed table): (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+TABLES = {"table": runs_table, "speed table": speed_table, "time table": time_table}
+MARKER = re.compile(r"(<!-- (table|speed table|time table): (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def fill_tables(page: Path) -> str:
