@@ -91,7 +91,7 @@ def memory_against_speed(
     figure, axes = new_figure(height=4.2)
     taken: list[tuple[float, float]] = []
     for name, (gib, speed) in points.items():
-        near = any(abs(gib - x) < 2 and abs(speed - y) < 500 for x, y in taken)
+        near = any(abs(gib - x) < 8 and abs(speed - y) < 1500 for x, y in taken)
         taken.append((gib, speed))
         course = not name.startswith(("stock", "litgpt", "step"))
         style = STYLES[0] if course else STYLES[1]

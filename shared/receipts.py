@@ -70,9 +70,9 @@ def write_receipt(profile: Profile, notebook: str, metrics: dict[str, Score | ob
     `metrics` holds Scores or plain values. Raises ReceiptError if a key of the design is missing.
     """
     gpu, model = torch.cuda.is_available(), Path(profile.model).name.lower()
-    other = "" if model == Path(PROFILES[profile.name].model).name.lower() else model
+    usual = profile.is_standard_run or model == Path(PROFILES[profile.name].model).name.lower()
     receipt = {
-        "name": f"{Path(notebook).stem}-{profile.name}" + (f"-{other}" if other else ""),
+        "name": f"{Path(notebook).stem}-{profile.name}" + ("" if usual else f"-{model}"),
         "notebook": notebook,
         "profile": profile.name,
         "model": Path(profile.model).name if profile.weights_source == "folder" else profile.model,
