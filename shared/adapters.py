@@ -35,12 +35,22 @@ def check_lora(model: torch.nn.Module, config: LoraConfig) -> None:
         unmatched = [] if any(re.fullmatch(targets, name) for name in names) else [targets]
     else:
         unmatched = [t for t in sorted(targets) if not any(name == t or name.endswith(f".{t}") for name in names)]
+        if unmatched and _are_translated(model, config, unmatched):
+            return
     if unmatched:
         linear = {n.rsplit(".", 1)[-1] for n, module in model.named_modules() if isinstance(module, torch.nn.Linear)}
         raise AdapterError(
             f"target_modules: no layer of {type(model).__name__} is called {', '.join(unmatched)}. Its linear layers are "
             f'{", ".join(sorted(linear))}; "all-linear" takes all of them but the output layer.'
         )
+
+
+def _are_translated(model: torch.nn.Module, config: LoraConfig, targets: list[str]) -> bool:
+    """Whether PEFT knows `targets` as older names of what is in `model`: w1, w2 and w3 of Mixtral, for one."""
+    try:
+        return bool(adapter_shapes(model, LoraConfig(task_type=config.task_type, target_modules=targets)))
+    except AdapterError:
+        return False
 
 
 def load_adapter(

@@ -1,10 +1,14 @@
 """The course's plots: white background, told apart by marker and line and not by colour alone, numbers as text too."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import matplotlib.pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.text import Text
+from matplotlib.transforms import Bbox
 
 from shared.evaluation import Score
 
@@ -105,5 +109,37 @@ def memory_against_speed(
     axes.legend(frameon=False, fontsize=8, loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
     if save_to:
         figure.savefig(save_to)
+    plt.close(figure)
+    return figure
+
+
+def quality_against(points: Mapping[str, tuple[float, float, float, float]], label: str, log: bool = True) -> Figure:
+    """`points`: name -> (x, share, low, high), each with its name beside it; `label` is of x, on a logarithmic axis."""
+    figure, axes = new_figure(width=8, height=5)
+    if log:
+        axes.set_xscale("log")
+    for x, share, low, high in points.values():
+        error = [[max(0.0, share - low)], [max(0.0, high - share)]]
+        axes.errorbar(
+            x, share, yerr=error, color=STYLES[0]["color"], marker="o", markersize=4, elinewidth=0.7, alpha=0.8
+        )
+    axes.set(xlabel=label, ylabel="exact match (lines: 95 % interval)", ylim=(-0.03, 1.08))
+    axes.margins(x=0.12)
+    figure.draw_without_rendering()  # from here on it is known where a text comes to lie
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    taken = [axes.transData.transform((x, share)) for x, share, _, _ in points.values()]
+    boxes = [Bbox.from_bounds(x - 3, y - 3, 6, 6) for x, y in taken]
+    for name, (x, share, _, _) in sorted(points.items(), key=lambda item: -item[1][1]):
+        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "grey", "shrinkA": 0, "shrinkB": 0}
+        options = {"xytext": (4, 3), "textcoords": "offset points", "fontsize": 7, "arrowprops": line}
+        text = axes.annotate(name, (x, share), **options)
+        for side, rise in itertools.product((6, -6), (3, -9, *range(-18, -120, -9))):
+            text.xyann = (side, rise)
+            text.set_horizontalalignment("left" if side > 0 else "right")
+            text.update_positions(renderer)
+            box = Text.get_window_extent(text, renderer)  # without its line
+            if not any(box.overlaps(other) for other in boxes) and box.y0 > axes.bbox.y0 and box.x1 < axes.bbox.x1:
+                break
+        boxes.append(box)
     plt.close(figure)
     return figure

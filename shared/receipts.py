@@ -19,6 +19,7 @@ import torch
 
 from shared.errors import CourseError
 from shared.evaluation import Score
+from shared.figures import fill_figures
 from shared.profile import PROFILES, ROOT, Profile
 from shared.training import peak_rss_gib
 
@@ -140,11 +141,11 @@ def runs_table(receipts: list[dict]) -> str:
 
 
 def time_table(receipts: list[dict]) -> str:
-    """A Markdown table, a row for each run of a notebook that trains nothing by itself: profile, model, memory, time."""
-    rows = ["| run | model | device | peak memory | whole notebook |", "|---|---|---|---|---|"]
+    """A Markdown table of what notebooks take, a row for each run: profile, model, device, memory, time."""
+    rows = ["| notebook | run | model | device | peak memory | time |", "|---|---|---|---|---|---|"]
     for r in receipts:
         figures = f"failed: {r['error']} | " if r.get("error") else f"{_memory(r)} | {r['wall_s']:.0f} s"
-        rows.append(f"| {r['profile']} | {_model(r)} | {r['device']} | {figures} |")
+        rows.append(f"| {Path(r['notebook']).stem} | {r['profile']} | {_model(r)} | {r['device']} | {figures} |")
     return "\n".join(rows)
 
 
@@ -187,7 +188,7 @@ MARKER = re.compile(r"(<!-- (table|speed table|time table): (\S+) -->\n).*?(<!--
 
 
 def fill_tables(page: Path) -> str:
-    """The text of `page`, a Markdown file or a notebook, with every marked table made anew from receipts.
+    """The text of `page`, a Markdown file or a notebook, with every marked table and figure made anew from receipts.
 
     A marker says which kind of table and names the receipts by globs from the top of the repository, joined by commas.
     Raises ReceiptError if there are none.
@@ -202,13 +203,13 @@ def fill_tables(page: Path) -> str:
 
     text = page.read_text(encoding="utf-8")
     if page.suffix != ".ipynb":
-        return MARKER.sub(fill, text)
+        return fill_figures(MARKER.sub(fill, text))
     import nbformat  # takes two seconds, and notebooks import this module
 
     notebook = nbformat.reads(text, 4)
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
-            cell.source = MARKER.sub(fill, cell.source)
+            cell.source = fill_figures(MARKER.sub(fill, cell.source))
     return nbformat.writes(notebook) + "\n"
 
 

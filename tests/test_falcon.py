@@ -13,7 +13,7 @@ from transformers.models.falcon import modeling_falcon
 from trl import SFTConfig, SFTTrainer
 
 from shared.models import falcon, load_model, load_tokenizer
-from shared.models.falcon import PROJECTIONS, plain_linear_layers, repair_attention
+from shared.models.falcon import PROJECTIONS, plain_linear_layers, repair_attention, restarts
 from shared.models.fast_falcon import fast_training
 from shared.models.parallel_block import compiled, expand_4bit
 from shared.models.quantization import keep_gradients, nf4_config
@@ -356,3 +356,10 @@ def test_4_bit_weights_are_expanded_as_bitsandbytes_does(shape):
     if DEVICE == "cuda":
         assert torch.equal(compiled(expand_4bit, "cuda", dynamic=False)(packed, state.code, *scales), found)
     assert torch.equal(found.view(shape), dequantize_4bit(packed, state))
+
+
+def test_padding_behind_a_cache_is_no_packed_document():
+    positions, mask = torch.tensor([[0, 0, 5, 6], [5, 6, 7, 8]]), torch.tensor([[1] * 5 + [0, 0, 1, 1], [1] * 9])
+    assert not restarts(positions, mask)  # five tokens in the cache, then two of padding
+    assert restarts(torch.tensor([[5, 6, 0, 1]]), torch.ones(1, 9, dtype=torch.long))
+    assert restarts(torch.tensor([[0, 1, 0, 1]]), torch.ones(1, 4, dtype=torch.long))

@@ -10,7 +10,8 @@ import pytest
 
 from shared.data import DATA_DIR, ORDERS_HELDOUT, ORDERS_SEEN, ORDERS_TRAIN, few_shot_prefix, load_examples
 from shared.data.corpus import documents
-from shared.data.orders import FILES, make_examples, render_quantity, write_files
+from shared.data.files import write_files
+from shared.data.orders import FILES, make_examples, render_quantity
 from shared.data.phrasings import HELDOUT, TRAIN
 from shared.data.wordlists import HELDOUT_VALUES, HELDOUT_WORDS, TRAIN_VALUES, made_up_word
 from shared.evaluation import is_json_task

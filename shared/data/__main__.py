@@ -1,4 +1,4 @@
-"""The course's data: look through a file of your own, or write the demo task's files anew.
+"""The course's data: look through a file of your own, or write the files of the course's tasks anew.
 
     python -m shared.data check FILE [--model NAME] [--max-length N] [--against FILE]
     python -m shared.data make
@@ -88,7 +88,7 @@ def main() -> None:
         prog="python -m shared.data", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("make", help="write the demo task's files anew")
+    commands.add_parser("make", help="write the files of the course's tasks anew")
     checking = commands.add_parser("check", help="look through a data set")
     checking.add_argument("file", type=Path, metavar="FILE")
     checking.add_argument("--model", help="whose tokens are counted: a folder or a name on the Hub")
@@ -104,7 +104,7 @@ def main() -> None:
         except BrokenPipeError:  # the findings went to a program that ended, like head
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(1)
-    from shared.data.orders import write_files
+    from shared.data.files import write_files
 
     for path in write_files():
         print(path.name)

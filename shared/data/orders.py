@@ -19,7 +19,6 @@ apart.
 All text is made here by templates, from word lists written for this course.
 """
 
-import hashlib
 import json
 import random
 from collections.abc import Sequence
@@ -118,19 +117,3 @@ FILES = {
     "orders-heldout.jsonl": (HELDOUT, 400, 2),
     "orders-seen.jsonl": (SEEN_PHRASINGS, 400, 3),
 }
-
-
-def write_files(folder: Path = DATA_DIR) -> list[Path]:
-    """Write the three files and the manifest of their licence, origin and hashes into `folder`."""
-    hashes = {}
-    for name, (world, count, seed) in FILES.items():
-        content = "".join(json.dumps(example) + "\n" for example in make_examples(world, count, seed)).encode()
-        (folder / name).write_bytes(content)
-        hashes[name] = {"examples": count, "seed": seed, "sha256": hashlib.sha256(content).hexdigest()}
-    manifest = {
-        "licence": "Apache-2.0",
-        "origin": "Made by shared/data/orders.py from phrasings and word lists written for this course; no data of others.",
-        "files": hashes,
-    }
-    (folder / "MANIFEST.json").write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
-    return [folder / name for name in (*FILES, "MANIFEST.json")]

@@ -103,8 +103,9 @@ def restarts(position_ids: torch.Tensor | None, attention_mask: torch.Tensor | N
     if position_ids is None:
         return False
     anew = position_ids[..., 1:] == 0
-    if attention_mask is not None and attention_mask.shape == position_ids.shape:
-        anew &= attention_mask[:, :-1].bool()
+    length = position_ids.shape[-1]  # with a cache, the mask reaches further back
+    if attention_mask is not None and attention_mask.dim() == 2 and attention_mask.shape[1] >= length:
+        anew = anew & attention_mask[:, -length:][:, :-1].bool()
     return bool(anew.any())
 
 

@@ -86,6 +86,11 @@ ROWS = [
     Row("qlora-leanest", "QLoRA", batch=1, accumulation=4, offload=True, optim="adamw_8bit"),
     Row("qlora-fastest", "QLoRA", recompute=2),
     Row("lora", "LoRA", recompute=27),
+    Row("memory-paged", "QLoRA", optim="paged_adamw_32bit", steps=8),  # balanced with one thing changed
+    Row("memory-8-bit", "QLoRA", optim="adamw_8bit", steps=8),
+    Row("memory-offload", "QLoRA", offload=True, steps=8),
+    Row("memory-kept", "QLoRA", recompute=False, steps=8),
+    Row("memory-accumulation", "QLoRA", batch=1, accumulation=4, steps=8),
     Row("full", "full", recompute=4, optim="adamw_8bit"),
     Row("stock-qlora", "QLoRA", stack="stock", steps=5),
     Row("stock-lora", "LoRA", stack="stock", steps=5),
