@@ -115,10 +115,7 @@ def test_an_unsuitable_python_gets_one_sentence(tmp_path, version, word):
 def test_the_figures_in_the_first_lines_are_those_of_the_receipts():
     receipts = {receipt["name"]: receipt for receipt in read_receipts(ROOT / "02-PEFT/results")}
     best, stock = receipts["falcon-7b-qlora-balanced"], receipts["falcon-7b-stock-qlora"]
-    front, section = (" ".join(text(ROOT / page).split()) for page in ("README.md", "02-PEFT/README.md"))
+    front = " ".join(text(ROOT / "README.md").split())
     assert f"{round(best['tokens_per_s'], -2):,.0f} tokens/s in {best['peak_gib_allocated']:.1f} GiB" in front
     assert f"does {round(stock['tokens_per_s'], -2):,.0f} in {stock['peak_gib_allocated']:.0f} GiB" in front
-    assert (
-        f"{best['tokens_per_s'] / stock['tokens_per_s']:.1f} times its speed in less than a quarter of its" in section
-    )
     assert best["peak_gib_allocated"] < stock["peak_gib_allocated"] / 4
