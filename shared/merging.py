@@ -33,8 +33,7 @@ def export_gguf(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, path
     Matrices become float16, vectors float32. One tensor at a time is copied. Raises GGUFError for a model or tokenizer of
     another kind, a model in 4 bit, and weights beyond float16; DiskFull where the file does not fit.
     """
-    problem = unexportable(model, tokenizer)
-    if problem:
+    if problem := unexportable(model, tokenizer):
         raise GGUFError(f"{path.name} was not written: {problem}. llama.cpp's convert_hf_to_gguf.py may know it.")
     writer = GGUFWriter(None, model.config.model_type)
     _write_configuration(writer, model.config)
@@ -84,7 +83,6 @@ def unexportable(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> 
 
 
 def _write_configuration(writer: GGUFWriter, config: PreTrainedConfig) -> None:
-    head = config.hidden_size // config.num_attention_heads
     writer.add_name(Path(config.name_or_path).name)
     writer.add_file_type(LlamaFileType.MOSTLY_F16)
     writer.add_context_length(config.max_position_embeddings)
@@ -102,7 +100,7 @@ def _write_configuration(writer: GGUFWriter, config: PreTrainedConfig) -> None:
         writer.add_feed_forward_length(config.intermediate_size)
         writer.add_head_count_kv(config.num_key_value_heads)
         writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-        writer.add_rope_dimension_count(getattr(config, "head_dim", None) or head)
+        writer.add_rope_dimension_count(config.head_dim or config.hidden_size // config.num_attention_heads)
 
 
 def _write_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, size: int) -> None:
@@ -117,13 +115,9 @@ def _write_tokenizer(writer: GGUFWriter, tokenizer: PreTrainedTokenizerBase, siz
     )
     merges = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["merges"]
     writer.add_token_merges([pair if isinstance(pair, str) else " ".join(pair) for pair in merges])
-    for add, number in (
-        (writer.add_bos_token_id, tokenizer.bos_token_id),
-        (writer.add_eos_token_id, tokenizer.eos_token_id),
-        (writer.add_pad_token_id, tokenizer.pad_token_id),
-    ):
-        if number is not None:
-            add(number)
+    for name in ("bos", "eos", "pad"):
+        if (number := getattr(tokenizer, f"{name}_token_id")) is not None:
+            getattr(writer, f"add_{name}_token_id")(number)
     writer.add_add_bos_token(tokenizer("a")["input_ids"][0] == tokenizer.bos_token_id)
     writer.add_add_space_prefix(False)
     if tokenizer.chat_template:

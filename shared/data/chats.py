@@ -21,9 +21,8 @@ from shared.data import phrasings
 
 SYSTEM = "You are the support of a shop. Answer politely, in two short sentences."
 INSTRUCTION = (
-    "Answer the customer as the shop's support, in two short sentences. First address the customer by the full name, say "
-    "sorry, and name the article and its fault. Then promise a new one or the money back, as the customer asks, for the "
-    "order by its number; if no order number was given, ask for it instead. Copy the words as they stand."
+    "Answer as the shop, in two short sentences: address the customer by the full name and say sorry for the article's "
+    "fault; then promise a new one or the money back, as asked, for the order by its number, or ask for a missing number."
 )
 REMEDIES = {
     "new one": "We will send a new one for order {order}.",

@@ -19,9 +19,8 @@ from shared.data.wordlists import HELDOUT_VALUES, NUMBER_WORDS, TRAIN_VALUES, Va
 
 PROMPT = "Report: {report}\nIn short:"
 INSTRUCTION = (
-    "Sum up the report of a shop's day. First say which city sold how many of what. Then, only if the report tells it, "
-    "which article had which fault, and how many of what the city needs. Copy the words as they stand, write numbers in "
-    "digits, and leave everything else out."
+    "Sum up the report: which city sold how many of what; then, only if told, which article had which fault, and how many "
+    "of what the city needs. Copy the words, write numbers in digits, leave everything else out."
 )
 
 
