@@ -1,7 +1,9 @@
 """Falcon's repairs and its fast training: exact beside the library's own code. On a GPU the same tests run there."""
 
 import copy
+import gc
 import warnings
+import weakref
 from types import SimpleNamespace
 
 import pytest
@@ -254,6 +256,33 @@ def test_a_copy_of_the_model_runs_its_own_weights(speed_up):
             warnings.simplefilter("ignore")
             assert not torch.equal(twin(**inputs).logits, model(**inputs).logits)
             assert torch.equal(copy.deepcopy(model)(**inputs).logits, model(**inputs).logits)
+
+
+@pytest.mark.parametrize("speed_up", [repair_attention, fast_training])
+def test_the_model_is_freed_without_the_garbage_collector(speed_up):
+    model = build(lora=None)
+    speed_up(model)
+    model(input_ids=tokens(1, 6), use_cache=False)
+    weight = weakref.ref(model.transformer.h[0].self_attention.dense.weight)
+    gc.collect()
+    gc.disable()
+    try:
+        del model
+        assert weight() is None
+    finally:
+        gc.enable()
+
+
+def test_one_adapter_a_row_runs_in_the_stock_code():
+    model = build().eval()
+    model.add_adapter("other", LoraConfig(**LORA | {"init_lora_weights": False}))
+    inputs = {"input_ids": tokens(2, 6), "adapter_names": ["default", "other"], "use_cache": False}
+    with torch.no_grad():
+        expected = model(**inputs).logits
+        fast_training(base(model))
+        assert torch.equal(model(**inputs).logits, expected)
+        inputs["adapter_names"] = ["other", "default"]
+        assert not torch.equal(model(**inputs).logits, expected)
 
 
 def test_documents_packed_into_several_rows_are_not_kept_apart_and_a_warning_says_so():

@@ -13,7 +13,6 @@ where it is gone.
 
 import inspect
 import itertools
-import types
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -151,12 +150,21 @@ def _attend_without_mask(transformer: torch.nn.Module) -> None:
 
         return attention
 
-    transformer.forward = types.MethodType(forward, transformer)
+    replace_forward(transformer, forward)
     for layer in transformer.h:
-        stock = layer.self_attention
-        stock.forward = types.MethodType(wrap(stock.forward.__func__), stock)
+        replace_forward(layer.self_attention, wrap(layer.self_attention.forward.__func__))
+
+
+def replace_forward(module: torch.nn.Module, forward) -> None:
+    """Let this one module run `forward(self, ...)`, by a class of its own.
+
+    A bound method kept in the module would refer back to it, and `del model` would free nothing until the garbage
+    collector comes round.
+    """
+    stock = type(module)
+    module.__class__ = type(stock.__name__, (stock,), {"forward": forward, "__module__": stock.__module__})
 
 
 def arguments(transformer: torch.nn.Module, args: tuple, kwargs: dict) -> dict:
     """The arguments of a call of FalconModel.forward by their names, whoever wraps it."""
-    return inspect.signature(type(transformer).forward).bind(transformer, *args, **kwargs).arguments
+    return inspect.signature(modeling_falcon.FalconModel.forward).bind(transformer, *args, **kwargs).arguments

@@ -1,13 +1,12 @@
 """Fast training of Falcon, opt-in: the layers of parallel_block instead of the library's, where they compute the same."""
 
-import types
 import warnings
 
 import torch
 from transformers import PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttentions
 
-from shared.models.falcon import arguments, causal_layout
+from shared.models.falcon import arguments, causal_layout, replace_forward
 from shared.models.frozen_head import use_frozen_head
 from shared.models.parallel_block import Layer, ParallelBlock, Projection
 
@@ -20,6 +19,8 @@ def projection_tensors(module: torch.nn.Module) -> tuple | None:
     base = getattr(module, "base_layer", module)
     weight, state = getattr(base, "weight", None), getattr(getattr(base, "weight", None), "quant_state", None)
     if not isinstance(base, torch.nn.Linear) or base.bias is not None:
+        return None
+    if module._forward_pre_hooks or module._forward_hooks:  # PEFT's adapter_names, one adapter a row, comes that way
         return None
     if base is module or module.disable_adapters or module.merged:
         return weight, None, None, state, 1.0
@@ -70,7 +71,7 @@ def fast_training(model: PreTrainedModel, recompute: bool | int = True) -> str |
             return stock_forward(self, *args, **kwargs)
         return BaseModelOutputWithPastAndCrossAttentions(last_hidden_state=hidden)
 
-    transformer.forward = types.MethodType(forward, transformer)
+    replace_forward(transformer, forward)
     use_frozen_head()
     return None
 
