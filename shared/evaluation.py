@@ -204,11 +204,18 @@ def perplexity(
     model.train(was_training)
     if not losses:
         raise ValueError(f"no example leaves a token to predict within {max_length} tokens")
+    return perplexity_score(list(zip(losses, counts, strict=True)))
+
+
+def perplexity_score(losses: Sequence[tuple[float, int]]) -> Score:
+    """Perplexity of examples of which (summed loss in nats, tokens) are given, with a bootstrap interval over them."""
+
+    def value(rows: Sequence[tuple[float, int]]) -> float:
+        return math.exp(min(50.0, sum(loss for loss, _ in rows) / sum(tokens for _, tokens in rows)))
+
     rng = random.Random(0)
-    draws = [rng.choices(range(len(losses)), k=len(losses)) for _ in range(1000)]
-    means = sorted(sum(losses[i] for i in draw) / sum(counts[i] for i in draw) for draw in draws)
-    value, low, high = (math.exp(min(mean, 50)) for mean in (sum(losses) / sum(counts), means[25], means[974]))
-    return Score("perplexity", value, len(losses), low, high, higher_is_better=False)
+    drawn = sorted(value(rng.choices(losses, k=len(losses))) for _ in range(1000))
+    return Score("perplexity", value(losses), len(losses), drawn[25], drawn[974], higher_is_better=False)
 
 
 def is_json_task(examples: Sequence[dict]) -> bool:

@@ -4,7 +4,6 @@ A plain loop in place of a Trainer: methods that need an optimiser or a call of 
 """
 
 import json
-import math
 import random
 import tempfile
 import time
@@ -119,18 +118,6 @@ def answer_losses(model: torch.nn.Module, batches: Sequence[dict]) -> list[tuple
         found += zip(losses.sum(1).tolist(), answer.sum(1).tolist(), strict=True)
     model.train(was_training)
     return found
-
-
-def perplexity_score(losses: Sequence[tuple[float, int]], resamples: int = 1000) -> Score:
-    """Perplexity of the answers, with a bootstrap interval over the examples."""
-
-    def value(rows: Sequence[tuple[float, int]]) -> float:
-        return math.exp(min(50.0, sum(loss for loss, _ in rows) / sum(tokens for _, tokens in rows)))
-
-    rng = random.Random(0)
-    drawn = sorted(value(rng.choices(losses, k=len(losses))) for _ in range(resamples))
-    low, high = drawn[int(0.025 * resamples)], drawn[int(0.975 * resamples) - 1]
-    return Score("perplexity", value(losses), len(losses), low, high, higher_is_better=False)
 
 
 def answer_f1(

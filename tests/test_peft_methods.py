@@ -21,7 +21,7 @@ from shared.peft_methods import (
     frequent_tokens,
     kv_shape,
 )
-from shared.peft_training import answer_f1, answer_losses, make_batches, perplexity_score, seeds_score, train
+from shared.peft_training import answer_f1, answer_losses, make_batches, seeds_score, train
 from shared.profile import TINY_MODEL
 from tests.benchmarks import peft_methods as benchmark
 
@@ -170,7 +170,7 @@ def test_what_cannot_be_done_gets_a_sentence(batches):
 
 
 def test_perplexity_is_over_tokens_not_over_examples():
-    score = perplexity_score([(math.log(2) * 3, 3), (math.log(8) * 1, 1)])
+    score = evaluation.perplexity_score([(math.log(2) * 3, 3), (math.log(8) * 1, 1)])
     assert score.value == pytest.approx(math.exp((3 * math.log(2) + math.log(8)) / 4))
     assert score.low <= score.value <= score.high and not score.higher_is_better
 
