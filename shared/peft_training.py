@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerBase, StoppingCriteriaList, get_cosine_schedule_with_warmup
 
 from shared.data.tokens import example_texts
+from shared.errors import DataError
 from shared.evaluation import FirstLine, Score, field_f1, generate, parse_answer, wilson_interval
 from shared.peft_methods import LORAPLUS_RATIO, METHODS
 
@@ -34,7 +35,7 @@ def make_batches(
     """`count` batches of `size` examples: input_ids, attention_mask, labels, each (rows, tokens), padded on the right.
 
     `seed` decides the order, anew in each epoch; None: the order of `examples`, once. Labels are the answer and the end
-    token. Longer examples are cut. `prefix` stands before every prompt.
+    token. Longer examples are cut. `prefix` stands before every prompt. Raises DataError where no answer is left.
     """
     if count is None:
         order = list(range(len(examples)))
@@ -56,6 +57,8 @@ def make_batches(
         input_ids, labels = (torch.tensor([r + [pad] * (width - len(r)) for r in part]) for pad, part in fill)
         mask = torch.tensor([[1] * len(ids) + [0] * (width - len(ids)) for ids, _ in rows])
         made.append({"input_ids": input_ids, "attention_mask": mask, "labels": labels})
+    if not any((batch["labels"] >= 0).any() for batch in made):
+        raise DataError(f"No example leaves a token to train within {max_length} tokens: shorten the prompts.")
     return made
 
 

@@ -21,6 +21,7 @@ from shared.errors import CourseError
 from shared.evaluation import Score
 from shared.figures import fill_figures
 from shared.profile import PROFILES, ROOT, Profile
+from shared.tables import methods_table, runs_table, speed_table, time_table
 from shared.training import peak_rss_gib
 
 KEYS = (
@@ -114,77 +115,8 @@ def read_receipts(folder: Path) -> list[dict]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
-def runs_table(receipts: list[dict]) -> str:
-    """A Markdown table, a row for each run: profile, model, metric before and after, speed, memory, time."""
-
-    def share(score: dict) -> str:
-        form = ".0%" if score["higher_is_better"] else ".2f"
-        return f"{score['value']:{form}} ({score['low']:{form}} to {score['high']:{form}})"
-
-    metrics = {r["metrics"]["before"]["name"] for r in receipts if r["metrics"]} or {"metric"}
-    rows = [
-        f"| run | model | device | {' or '.join(sorted(metrics))} before | after | trained in | tokens/s | peak memory "
-        "| whole notebook |",
-        "|---|---|---|---|---|---|---|---|---|",
-    ]
-    for r in receipts:
-        if r.get("error"):
-            rows.append(f"| {r['name']} | {_model(r)} | {r['device']} | failed: {r['error']} | | | | | |")
-            continue
-        before, after = ("–", "–") if r["random_weights"] else (share(r["metrics"][key]) for key in ("before", "after"))
-        rows.append(
-            f"| {r['profile']} | {_model(r)} | {r['device']} | {before} | {after} | {r['train_s']:.0f} s"
-            f"{' from step ' + str(r['resumed_at_step']) if r.get('resumed_at_step') else ''} "
-            f"| {r['tokens_per_s']:,.0f} | {_memory(r)} | {r['wall_s']:.0f} s |"
-        )
-    return "\n".join(rows)
-
-
-def time_table(receipts: list[dict]) -> str:
-    """A Markdown table of what notebooks take, a row for each run: profile, model, device, memory, time."""
-    rows = ["| notebook | run | model | device | peak memory | time |", "|---|---|---|---|---|---|"]
-    for r in receipts:
-        figures = f"failed: {r['error']} | " if r.get("error") else f"{_memory(r)} | {r['wall_s']:.0f} s"
-        rows.append(f"| {Path(r['notebook']).stem} | {r['profile']} | {_model(r)} | {r['device']} | {figures} |")
-    return "\n".join(rows)
-
-
-def _model(receipt: dict) -> str:
-    return Path(receipt["model"]).name + (" (random weights)" if receipt["random_weights"] else "")
-
-
-def _memory(receipt: dict) -> str:
-    gpu = receipt["peak_gib_allocated"]
-    return f"{gpu:.1f} GiB GPU" if gpu else f"{receipt['peak_rss_gib']:.1f} GiB"
-
-
-def speed_table(receipts: list[dict]) -> str:
-    """A Markdown table of training speed and memory, a row for each receipt, the fastest first within each method.
-
-    The last column is the speed relative to the same method in the stock stack, where there is a receipt of it.
-    """
-    stock = {r["method"]: r["tokens_per_s"] for r in receipts if r.get("stack") == "stock" and not r.get("error")}
-    rows = [
-        "| setting | batch | trained parameters | peak GiB | on the device | s/step | tokens/s | to stock |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for r in sorted(receipts, key=lambda r: (r["method"], -(r["tokens_per_s"] or 0))):
-        setting, batch = r["name"].removeprefix("falcon-7b-"), f"{r['batch_size']} x {r['sequence_length']}"
-        batch += f" x {r['accumulation']}" if r["accumulation"] > 1 else ""
-        if r.get("error"):
-            rows.append(f"| {setting} | {batch} | failed: {r['error']} | | | | | |")
-            continue
-        relative = f"{r['tokens_per_s'] / stock[r['method']]:.1f}" if r["method"] in stock else "–"
-        rows.append(
-            f"| {setting} | {batch} | {r['trainable_parameters']:,} | {r['peak_gib_allocated']:.2f} "
-            f"| {r['peak_gib_device']:.1f} | {r['step_s']:.3f} | {r['tokens_per_s']:,.0f} | {relative} |"
-        )
-    where = sorted({f"{r['device']}, PyTorch {r['versions']['torch']}" for r in receipts})
-    return "\n".join([*rows, "", f"Measured on {'; '.join(where)}."])
-
-
-TABLES = {"table": runs_table, "speed table": speed_table, "time table": time_table}
-MARKER = re.compile(r"(<!-- (table|speed table|time table): (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
+TABLES = {"table": runs_table, "speed table": speed_table, "time table": time_table, "methods table": methods_table}
+MARKER = re.compile(rf"(<!-- ({'|'.join(TABLES)}): (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 
 def fill_tables(page: Path) -> str:
