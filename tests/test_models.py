@@ -139,6 +139,14 @@ def test_a_tokenizer_without_padding_token_gets_one_it_already_has(tmp_path):
     assert len(tokenizer) == 1536
 
 
+def test_a_model_saved_in_four_bits_says_how_it_is_loaded(tmp_path):
+    model = load_model(TINY_MODEL, quantize="nf4")
+    model.save_pretrained(tmp_path / "four-bit")
+    with pytest.raises(WeightsError, match=r'four-bit was saved quantised: load it with quantize="nf4"'):
+        load_model(tmp_path / "four-bit")
+    assert len(quantized_layers(load_model(tmp_path / "four-bit", quantize="nf4"))) == 4 * LAYERS
+
+
 def test_errors_name_the_place_and_the_remedy(tmp_path):
     with pytest.raises(WeightsError, match=r"There is no folder .*set MODEL to a folder"):
         load_model("./nowhere")

@@ -74,7 +74,10 @@ def load_model(
     elif isinstance(quantize, str):
         raise ValueError(f'quantize="{quantize}": expected "nf4", a BitsAndBytesConfig or None')
     try:
-        falcon = AutoConfig.from_pretrained(folder).model_type == "falcon"
+        saved = AutoConfig.from_pretrained(folder)
+        falcon = saved.model_type == "falcon"
+        if quantize is None and hasattr(saved, "quantization_config"):
+            raise WeightsError(f'The model in {weights} was saved quantised: load it with quantize="nf4".')
         with plain_linear_layers() if falcon else nullcontext():
             model = AutoModelForCausalLM.from_pretrained(
                 folder,
