@@ -9,7 +9,6 @@ from shared.exercises.choosing_lora_hyperparameters import (
     check_paired_interval,
     check_update_scale,
 )
-from shared.exercises.data_for_instruction_tuning import check_groups, check_jaccard, check_pack
 from shared.exercises.falcon_7b_lora import check_lora_parameters, check_merge, check_trained_tokens
 from shared.exercises.falcon_from_scratch import check_cache_bytes, check_neighbours_to_halves, check_positions_of
 from shared.exercises.fast_and_lean_falcon import check_flops_per_token, check_kept_gib
@@ -22,7 +21,6 @@ from shared.exercises.peft_methods_compared import (
     check_prefix_parameters,
     check_worth_a_look,
 )
-from shared.exercises.pretraining_a_tiny_falcon import check_bits_per_byte, check_document_numbers, check_training_days
 from shared.exercises.quantization_from_scratch import check_bits_per_weight, check_block_codes, check_pack_codes
 from shared.exercises.tokens_and_templates import check_bytes_per_token, check_pad_for_generation, check_showable
 from shared.exercises.verdict import SOLVED, UNSOLVED
@@ -34,21 +32,17 @@ __all__ = [
     "UNSOLVED",
     "check_adapter_bytes",
     "check_adapters_that_fit",
-    "check_bits_per_byte",
     "check_bits_per_weight",
     "check_block_codes",
     "check_bottleneck_parameters",
     "check_bytes_per_token",
     "check_cache_bytes",
     "check_disk_bytes",
-    "check_document_numbers",
     "check_empty_rows",
     "check_enough_rank",
     "check_first_difference",
     "check_flops_per_token",
     "check_gradient_of_a",
-    "check_groups",
-    "check_jaccard",
     "check_kept_gib",
     "check_logits_gib",
     "check_lora_forward",
@@ -57,7 +51,6 @@ __all__ = [
     "check_merge",
     "check_merge_dora",
     "check_neighbours_to_halves",
-    "check_pack",
     "check_pack_codes",
     "check_pad_for_generation",
     "check_paired_interval",
@@ -70,7 +63,6 @@ __all__ = [
     "check_stack",
     "check_surviving",
     "check_trained_tokens",
-    "check_training_days",
     "check_training_gib",
     "check_update_scale",
     "check_worth_a_look",
