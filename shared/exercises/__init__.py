@@ -12,7 +12,6 @@ from shared.exercises.choosing_lora_hyperparameters import (
 from shared.exercises.falcon_7b_lora import check_lora_parameters, check_merge, check_trained_tokens
 from shared.exercises.falcon_from_scratch import check_cache_bytes, check_neighbours_to_halves, check_positions_of
 from shared.exercises.fast_and_lean_falcon import check_flops_per_token, check_kept_gib
-from shared.exercises.full_fine_tuning import check_perplexity_factor, check_training_gib
 from shared.exercises.lora_from_scratch import check_enough_rank, check_gradient_of_a, check_lora_forward
 from shared.exercises.merging_adapters import check_disk_bytes, check_merge_dora, check_surviving
 from shared.exercises.multi_adapter_inference import check_adapters_that_fit, check_rows_of, check_stack
@@ -54,7 +53,6 @@ __all__ = [
     "check_pack_codes",
     "check_pad_for_generation",
     "check_paired_interval",
-    "check_perplexity_factor",
     "check_positions_of",
     "check_prefix_parameters",
     "check_rows_of",
@@ -63,7 +61,6 @@ __all__ = [
     "check_stack",
     "check_surviving",
     "check_trained_tokens",
-    "check_training_gib",
     "check_update_scale",
     "check_worth_a_look",
 ]
