@@ -93,10 +93,5 @@ def methods_table(receipts: list[dict]) -> str:
         return "\n".join(rows)
     first = done[0]
     about = f"{Path(first['model']).name}, {first['device']}, {first['steps']} steps of {first['batch_size']} examples"
-    return "\n".join(
-        [
-            *rows,
-            "",
-            f"{about}; each seed is a training of its own, judged on {first['metrics']['after']['n']} messages.",
-        ]
-    )
+    n = first["metrics"]["after"]["n"]
+    return "\n".join([*rows, "", f"{about}; each seed is a training of its own, judged on {n} messages."])

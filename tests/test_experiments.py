@@ -1,6 +1,9 @@
 """Short trainings on falcon-tiny: the same batches for all settings, the base left as it was."""
 
+import argparse
 import math
+import queue
+import time
 from dataclasses import replace
 
 import pytest
@@ -14,6 +17,7 @@ from shared.errors import AdapterError
 from shared.models import load_model, load_tokenizer
 from shared.peft_training import make_batches
 from shared.profile import TINY_MODEL
+from tests.benchmarks import lora_hyperparameters as benchmark
 
 SETTING = lab.Setting(rank=2, alpha=4, learning_rate=4e-3, steps=2, batch_size=2)
 
@@ -98,3 +102,24 @@ def test_runs_leave_the_base_as_it_was_and_count_what_they_train(model, tokenize
     assert full["heldout_loss"] < untrained and lora["heldout_loss"] != pytest.approx(untrained, abs=1e-4)
     after = model.state_dict()
     assert after.keys() == before.keys() and all(torch.equal(after[name], before[name]) for name in before)
+
+
+def test_a_run_that_finds_the_shared_memory_taken_is_tried_again(monkeypatch):
+    tasks, results, trained = queue.Queue(), queue.Queue(), []
+
+    def train(base, batches, setting, seed):
+        trained.append(setting)
+        if len(trained) < 3:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return base, {"history": [], "seed": seed}
+
+    monkeypatch.setattr(lab, "train", train)
+    monkeypatch.setattr(lab, "release", lambda model: None)
+    monkeypatch.setattr(benchmark.time, "sleep", lambda seconds: None)
+    for setting in ("set_num_threads", "set_float32_matmul_precision"):  # would stay for the tests that follow
+        monkeypatch.setattr(torch, setting, lambda value: None)
+    options = argparse.Namespace(task="support", heldout=2, generate=0, deadline=time.time() + 60)
+    tasks.put((SETTING, 1, 0))
+    benchmark.work(0, str(TINY_MODEL), options, tasks, results)
+    _, found = results.get_nowait()
+    assert trained == [SETTING] * 3 and found["seed"] == 1 and "error" not in found and results.empty()

@@ -1,44 +1,25 @@
 """The hand-written layer of LoRA-from-Scratch is PEFT's, and the notebook's own checks notice a layer that is not."""
 
-import nbformat
 import pytest
 
-from shared.profile import ROOT
-
-NOTEBOOK = ROOT / "01-Foundations/LoRA-from-Scratch.ipynb"
-FIRST, BEHIND = "## The layer by hand", "## In a model"
+from tests.lessons import chapters, printed, with_mistake
 
 
 def lesson() -> list[str]:
-    """The imports of the notebook, and the code cells of the chapters that build the layer: they need no model."""
-    cells = nbformat.read(NOTEBOOK, 4).cells
-    setup = next(cell.source for cell in cells if cell.cell_type == "code")
-    imports = [line for line in setup.splitlines() if line.startswith(("import ", "from "))]
-    headings = [cell.source if cell.cell_type == "markdown" else "" for cell in cells]
-    first = next(i for i, text in enumerate(headings) if text.startswith(FIRST))
-    behind = next(i for i, text in enumerate(headings) if text.startswith(BEHIND))
-    return ["\n".join(imports), *(cell.source for cell in cells[first:behind] if cell.cell_type == "code")]
+    """The chapters that build the layer: they need no model."""
+    return chapters("01-Foundations/LoRA-from-Scratch.ipynb", "## The layer by hand", "## In a model")
 
 
-def run(sources: list[str], capsys) -> str:
-    """What the cells print; raises what they raise."""
-    capsys.readouterr()
-    namespace: dict[str, object] = {}
-    for source in sources:
-        exec(source, namespace)
-    return capsys.readouterr().out
-
-
-def checked_lines(printed: str) -> list[str]:
+def checked_lines(text: str) -> list[str]:
     """The lines that are the same on every machine: all but the one that measures rounding."""
-    return [line for line in printed.splitlines() if "came back" not in line]
+    return [line for line in text.splitlines() if "came back" not in line]
 
 
 def test_the_lesson_holds(capsys):
-    printed = run(lesson(), capsys)
-    assert "equal to PEFT within the tolerance: output" in printed
-    assert "A and B are PEFT's after ten steps: True" in printed
-    assert "False" not in printed
+    text = printed(lesson(), capsys)
+    assert "equal to PEFT within the tolerance: output" in text
+    assert "A and B are PEFT's after ten steps: True" in text
+    assert "False" not in text
 
 
 MUTATIONS = {
@@ -60,15 +41,12 @@ MUTATIONS = {
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_wrong_variant_is_noticed(name, capsys):
-    right, wrong = MUTATIONS[name]
-    sources = lesson()
-    assert sum(source.count(right) for source in sources) == 1, "the notebook's text has changed: adapt the mutation"
-    stored = checked_lines(run(sources, capsys))
+    stored, wrong = checked_lines(printed(lesson(), capsys)), with_mistake(lesson(), *MUTATIONS[name])
     try:
-        printed = checked_lines(run([source.replace(right, wrong) for source in sources], capsys))
+        found = checked_lines(printed(wrong, capsys))
     except (AssertionError, RuntimeError):  # RuntimeError: matrices whose shapes do not fit
         return
     except AttributeError as error:  # a gradient that was never made
         assert "NoneType" in str(error)
         return
-    assert printed != stored, "no check has noticed"
+    assert found != stored, "no check has noticed"

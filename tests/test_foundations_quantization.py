@@ -1,14 +1,10 @@
 """The hand-written codes of Quantization-from-Scratch are bitsandbytes', and its checks notice those that are not."""
 
-import nbformat
 import pytest
 from safetensors.torch import load_file
 
-from shared.profile import ROOT, TINY_MODEL
-
-NOTEBOOK = ROOT / "01-Foundations/Quantization-from-Scratch.ipynb"
-FIRST, BEHIND = "## Eight bits", "## The schemes on real weights"
-CONSTANTS = ("BLOCK = ", "SCALE_BLOCK = ", "TOLERANCE = ")
+from shared.profile import TINY_MODEL
+from tests.lessons import chapters, printed, with_mistake
 
 
 @pytest.fixture(scope="module")
@@ -17,33 +13,19 @@ def weight():
 
 
 def lesson() -> list[str]:
-    """The imports, the constants, and the code cells of the chapters that build the pieces: they need no model."""
-    cells = nbformat.read(NOTEBOOK, 4).cells
-    setup = next(cell.source for cell in cells if cell.cell_type == "code")
-    imports = [line for line in setup.splitlines() if line.startswith(("import ", "from "))]
-    constants = [line for cell in cells for line in cell.source.splitlines() if line.startswith(CONSTANTS)]
-    headings = [cell.source if cell.cell_type == "markdown" else "" for cell in cells]
-    first = next(i for i, text in enumerate(headings) if f"\n{FIRST}" in f"\n{text}")
-    behind = next(i for i, text in enumerate(headings) if f"\n{BEHIND}" in f"\n{text}")
-    return ["\n".join(imports + constants), *(c.source for c in cells[first:behind] if c.cell_type == "code")]
-
-
-def run(sources: list[str], weight, capsys) -> str:
-    """What the cells print; raises what they raise."""
-    capsys.readouterr()
-    namespace: dict[str, object] = {"weight": weight.clone()}
-    for source in sources:
-        exec(source, namespace)
-    return capsys.readouterr().out
+    """The chapters that build the pieces: they need no model."""
+    constants = ("BLOCK = ", "SCALE_BLOCK = ", "TOLERANCE = ")
+    notebook = "01-Foundations/Quantization-from-Scratch.ipynb"
+    return chapters(notebook, "## Eight bits", "## The schemes on real weights", constants)
 
 
 def test_the_lesson_holds(weight, capsys):
-    printed = run(lesson(), weight, capsys)
-    assert "codes and scales are bitsandbytes': True" in printed
-    assert "they are bitsandbytes' levels: True" in printed
-    assert "codes, scales and values are bitsandbytes': True" in printed
-    assert "codes of the scales but for ties: True" in printed
-    assert "False" not in printed
+    text = printed(lesson(), capsys, weight=weight.clone())
+    assert "codes and scales are bitsandbytes': True" in text
+    assert "they are bitsandbytes' levels: True" in text
+    assert "codes, scales and values are bitsandbytes': True" in text
+    assert "codes of the scales but for ties: True" in text
+    assert "False" not in text
 
 
 MUTATIONS = {
@@ -75,8 +57,6 @@ MUTATIONS = {
 
 @pytest.mark.parametrize("name", MUTATIONS)
 def test_a_wrong_variant_is_noticed(name, weight, capsys):
-    right, wrong = MUTATIONS[name]
-    sources = lesson()
-    assert sum(source.count(right) for source in sources) == 1, "the notebook's text has changed: adapt the mutation"
+    wrong = with_mistake(lesson(), *MUTATIONS[name])
     with pytest.raises((AssertionError, RuntimeError)):  # RuntimeError: shapes that do not fit
-        run([source.replace(right, wrong) for source in sources], weight, capsys)
+        printed(wrong, capsys, weight=weight.clone())

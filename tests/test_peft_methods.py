@@ -11,6 +11,7 @@ from transformers import LlamaConfig, set_seed
 
 from shared import evaluation, peft_training, plots, receipts
 from shared.data import ORDERS_TRAIN, read_jsonl
+from shared.errors import DataError
 from shared.models import load_model, load_tokenizer
 from shared.peft_methods import (
     METHODS,
@@ -167,6 +168,12 @@ def test_what_cannot_be_done_gets_a_sentence(batches):
         adapter_config("lorra", load_model(TINY_MODEL, dtype=torch.float32), [], 10)
     with pytest.raises(MethodError, match="no module called mlp"):
         add_bottlenecks(torch.nn.Sequential(torch.nn.Linear(2, 2)))
+
+
+def test_a_limit_that_leaves_no_answer_gets_a_sentence():
+    examples = [{"prompt": "Message: Hi.\nJSON:", "completion": ' {"a": 1}'}]
+    with pytest.raises(DataError, match="leaves a token to train within 3 tokens: shorten the prompts"):
+        make_batches(load_tokenizer(TINY_MODEL), examples, 1, max_length=3)
 
 
 def test_perplexity_is_over_tokens_not_over_examples():

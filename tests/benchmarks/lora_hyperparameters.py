@@ -68,13 +68,7 @@ def work(number: int, weights: str, options: argparse.Namespace, tasks, results)
                 result["exact_match"] = score["exact match"].as_dict()
             lab.release(model)
         except torch.OutOfMemoryError as error:  # of what the processes share: later, when others are done
-            base = model = None
-            torch.cuda.empty_cache()
-            time.sleep(5)
-            if tries < 4:
-                tasks.put((setting, seed, tries + 1))
-                continue
-            result["error"] = f"OutOfMemoryError: {str(error).splitlines()[0][:200]}"
+            result["error"], base = f"OutOfMemoryError: {str(error).splitlines()[0][:200]}", None
         except Exception as error:  # a cell that fails is a result, and the others go on
             result["error"] = f"{type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
             traceback.print_exc()
@@ -82,6 +76,10 @@ def work(number: int, weights: str, options: argparse.Namespace, tasks, results)
         model = None
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+        if base is None and result["error"].startswith("OutOfMemoryError") and tries < 4:
+            time.sleep(5)
+            tasks.put((setting, seed, tries + 1))
+            continue
         result["wall_s"] = round(time.time() - began, 2)
         results.put((number, result))
 
