@@ -94,12 +94,15 @@ def generate(
     batch_size: int,
     first_line_only: bool = False,
     prefix: str = "",
+    keep_end: bool = False,
+    temperature: float | None = None,
 ) -> list[str]:
     """Greedy completions of `prompts` (strings, or messages for the chat template), in the order of the prompts.
 
     Batches are padded on the left: a decoder continues from the last position, which must not be padding.
     Prompts of similar length go together, so that little padding is computed. `prefix` stands before every prompt: its
-    keys and values are computed once and shared.
+    keys and values are computed once and shared. `keep_end`: special tokens stay in the completions, and the end token
+    with them where the model has written it. With a `temperature` tokens are drawn from all: set the seed before.
     """
     texts = [
         prompt
@@ -131,11 +134,12 @@ def generate(
                 attention_mask=mask,
                 past_key_values=cache,
                 max_new_tokens=max_new_tokens,
-                do_sample=False,
+                do_sample=temperature is not None,
+                **({} if temperature is None else {"temperature": temperature, "top_k": 0, "top_p": 1.0}),
                 pad_token_id=tokenizer.pad_token_id,
                 stopping_criteria=StoppingCriteriaList(stop),
             )
-        answers = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=True)
+        answers = tokenizer.batch_decode(output[:, ids.shape[1] :], skip_special_tokens=not keep_end)
         completions.update(zip(rows, answers, strict=True))
     tokenizer.padding_side = side
     model.train(was_training)

@@ -90,7 +90,8 @@ def make_batches(
 def mixed(model: torch.nn.Module) -> torch.autocast:
     """Arithmetic of float32 weights on a CPU that multiplies in bfloat16; elsewhere the weights' own type decides."""
     device, dtype = model.device.type, default_dtype()
-    return torch.autocast(device, dtype, enabled=device == "cpu" and dtype == torch.bfloat16)
+    # Autocast keeps the casts of trained weights until it ends, and a whole training happens within one: without a cache.
+    return torch.autocast(device, dtype, enabled=device == "cpu" and dtype == torch.bfloat16, cache_enabled=False)
 
 
 def heldout_loss(model: torch.nn.Module, batches: Sequence[dict]) -> float:

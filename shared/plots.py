@@ -143,3 +143,33 @@ def quality_against(points: Mapping[str, tuple[float, float, float, float]], lab
         boxes.append(box)
     plt.close(figure)
     return figure
+
+
+def confusion_matrix(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Figure:
+    """How many of each label (rows) were answered with which (columns): the number in each field, darker for more."""
+    figure, axes = new_figure(width=0.75 * len(labels) + 2.4, height=0.45 * len(labels) + 1.2)
+    axes.grid(visible=False)
+    most = max(1, max(map(max, counts)))
+    axes.imshow(counts, cmap="Greys", vmin=0, vmax=1.6 * most, aspect="auto")
+    for row, line in enumerate(counts):
+        for column, count in enumerate(line):
+            weight = "bold" if row == column else "normal"
+            axes.text(column, row, str(count), ha="center", va="center", fontweight=weight)
+    axes.set_xticks(range(len(labels)), labels, rotation=30, ha="right")
+    axes.set_yticks(range(len(labels)), labels)
+    axes.set(xlabel="answered", ylabel="true label")
+    plt.close(figure)
+    return figure
+
+
+def reliability(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Figure:
+    """Share of right answers against confidence; a curve for each name, of bins (examples, confidence, share right)."""
+    figure, axes = new_figure(width=4.6, height=3.8)
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=1, label="as sure as right")
+    for (name, bins), style in zip(curves.items(), STYLES, strict=False):
+        _, sure, right = zip(*bins, strict=True)
+        axes.plot(sure, right, label=name, markersize=5, **style)
+    axes.set(xlabel="mean confidence in a bin", ylabel="share of right answers", xlim=(0, 1.03), ylim=(-0.03, 1.03))
+    axes.legend(frameon=False, fontsize=8)
+    plt.close(figure)
+    return figure

@@ -1,10 +1,12 @@
-"""The course's data: look through a file of your own, or write the files of the course's tasks anew.
+"""The course's data: look through a file of your own, convert one, or write the files of the course's tasks anew.
 
     python -m shared.data check FILE [--model NAME] [--max-length N] [--against FILE]
+    python -m shared.data convert FILE --out FILE2 [--to messages|prompt-completion] [--drop FIELD ...]
     python -m shared.data make
 
 `check` prints what is wrong, line by line, and a summary; its exit status is 1 where anything was found. Tokens are those
-of the current PROFILE's model unless --model names another. `make` writes the same files from the same seeds.
+of the current PROFILE's model unless --model names another. `convert` takes Alpaca and ShareGPT records; it stops at what
+it does not know, and writes over no file. `make` writes the same files from the same seeds.
 """
 
 import argparse
@@ -41,6 +43,19 @@ def check(args: argparse.Namespace) -> int:
         return 1
     print(summary, flush=True)
     return int(sum(summary.kinds.values()) > 0)
+
+
+def convert(args: argparse.Namespace) -> int:
+    """Exit status: 0 where the file was written, else 1."""
+    from shared.data.convert import convert_file
+
+    try:
+        count = convert_file(args.file, args.out, args.to, args.drop)
+    except CourseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(f"{count:,} records written to {args.out}")
+    return 0
 
 
 def load_tokenizer_alone(model: str | None, profile: Profile) -> "PreTrainedTokenizerBase":
@@ -94,7 +109,14 @@ def main() -> None:
     checking.add_argument("--model", help="whose tokens are counted: a folder or a name on the Hub")
     checking.add_argument("--max-length", type=whole_number, metavar="N", help="tokens at which examples are cut")
     checking.add_argument("--against", type=Path, metavar="FILE", help="another file: which records are in both?")
+    converting = commands.add_parser("convert", help="Alpaca or ShareGPT records into the course's formats")
+    converting.add_argument("file", type=Path, metavar="FILE")
+    converting.add_argument("--out", type=Path, metavar="FILE2", required=True, help="a file that is not there yet")
+    converting.add_argument("--to", choices=("messages", "prompt-completion"), default="messages")
+    converting.add_argument("--drop", nargs="+", default=[], metavar="FIELD", help="fields to leave out")
     args = parser.parse_args()
+    if args.command == "convert":
+        sys.exit(convert(args))
     if args.command == "check":
         try:
             sys.exit(check(args))

@@ -18,6 +18,7 @@ from jinja2 import TemplateError
 from tqdm import tqdm
 
 from shared.data.faults import Finding, format_of, line_findings, scan_jsonl, text_findings
+from shared.data.pairs import is_pair, pair_digests, sides
 from shared.data.records import to_examples
 from shared.data.tokens import example_texts, token_counter
 
@@ -64,6 +65,8 @@ def digests(example: dict) -> tuple[int, int]:
     Python's hash of text is SipHash with a key that differs from process to process: among ten million different
     examples two are alike with a chance of 3 in a million, and no file can be made so that they are.
     """
+    if is_pair(example):
+        return pair_digests(example)
     prompt, completion = example.get("prompt", example.get("text")), example.get("completion")
     if isinstance(prompt, list):
         prompt, completion = (tuple((turn["role"], turn["content"]) for turn in part) for part in (prompt, completion))
@@ -114,8 +117,8 @@ def check_file(
             for held, number in zip((wholes, prompts, numbers), (*digests(example), line), strict=True):
                 held.append(number)
             if tokenizer:
-                waiting.append((line, example))
-                if len(waiting) == BATCH or waiting_bytes > BATCH_BYTES:
+                waiting += [(line, side) for side in sides(example)]
+                if len(waiting) >= BATCH or waiting_bytes > BATCH_BYTES:
                     report(token_findings(waiting, tokenizer, count, max_length, summary))
                     waiting, waiting_bytes = [], 0
         if waiting:
@@ -174,6 +177,10 @@ def repetitions(wholes: np.ndarray, prompts: np.ndarray, numbers: array, summary
     differ = is_new[again] & (wholes[again] != wholes[first])
     summary.contradictions = int(differ.sum())
     for place, earlier in zip(again[differ], first[differ], strict=True):
+        if summary.format == "preference":
+            problem = f"line {numbers[earlier]} prefers the other of the same two answers"
+            yield Finding(numbers[place], "chosen", problem, "keep one of the two verdicts")
+            continue
         problem = f"line {numbers[earlier]} answers the same prompt otherwise"
         yield Finding(numbers[place], "completion", problem, "keep one answer, or say in the prompt what differs")
 

@@ -12,6 +12,7 @@ from json import JSONDecodeError
 from pathlib import Path
 from typing import BinaryIO
 
+from shared.data.pairs import PAIR_FIELDS, is_pair, pair_faults
 from shared.errors import DataError
 
 FIELDS = {"prompt-completion": ("prompt", "completion"), "messages": ("messages",), "text": ("text",)}
@@ -26,7 +27,7 @@ SYNONYMS = {
 MEANINGS = {name: field for field, names in SYNONYMS.items() for name in (field, *names.split())}
 BOM = b"\xef\xbb\xbf"  # what Windows editors put before UTF-8
 CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
-FIELD = re.compile(rb'"(prompt|completion|messages|text)"\s*:')
+FIELD = re.compile(rb'"(prompt|completion|messages|text|chosen|rejected)"\s*:')
 LONGEST_LINE = 2**24  # bytes; a training example of 16 MiB is a fault, and would have to be held
 READERS = {  # how pandas reads other files so that every value stays text
     ".csv": "read_csv({!r}, dtype=str, keep_default_na=False)",
@@ -47,17 +48,20 @@ class Finding:
 
 
 def format_of(record: object) -> str | None:
-    """The first of the three formats whose fields are all in `record`, None if there is none."""
+    """The first of the three formats whose fields are all in `record`, "preference" for a pair, None if there is none."""
     names = set(record) if isinstance(record, dict) else set()
-    return next((name for name, fields in FIELDS.items() if names.issuperset(fields)), None)
+    name = next((name for name, fields in FIELDS.items() if names.issuperset(fields)), None)
+    return name or ("preference" if is_pair(names) else None)
 
 
 def check_record(record: object, line: int, expected: str | None = None) -> Iterator[Finding]:
-    """What is wrong with one record, which must have the format `expected` (None: any of the three)."""
+    """What is wrong with one record, which must have the format `expected` (None: any)."""
     name = expected or format_of(record)
     if not isinstance(record, dict):
         yield Finding(line, "", f"{_show(record)} is not an object", 'write a record like {"prompt": ...}')
-    elif not name or not record.keys() >= set(FIELDS[name]):
+    elif name == "preference" and format_of(record) in (name, None):
+        yield from (Finding(line, *fault) for fault in pair_faults(record, _text_fault))
+    elif not name or not record.keys() >= set(FIELDS.get(name, PAIR_FIELDS)):
         yield check_fields(record, line, name)
     elif name == "messages":
         yield from _check_messages(record["messages"], line)
@@ -68,7 +72,7 @@ def check_record(record: object, line: int, expected: str | None = None) -> Iter
 
 
 def check_fields(record: dict, line: int, expected: str | None) -> Finding:
-    if other := format_of(record):
+    if expected and (other := format_of(record)):
         return Finding(line, "", f"a {other} record among {expected} records", "keep one format in a data set")
     formats = [FIELDS[expected]] if expected else list(FIELDS.values())
     missing = next(field for field in formats[0] if field not in record) if expected else ""

@@ -5,6 +5,8 @@ Three formats, one in a data set, told apart by the first record's fields; other
     prompt-completion   {"prompt": "...", "completion": "..."}
     messages            {"messages": [{"role": "system" | "user" | "assistant", "content": "..."}, ...]}
     text                {"text": "..."}
+
+Pairs for preference tuning (shared/data/pairs.py) are read and checked too, but are no examples for SFTTrainer.
 """
 
 import hashlib
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from shared.data.faults import FIELDS, check_fields, check_record, format_of, raise_first, read_jsonl
+from shared.data.pairs import PAIR_FIELDS
 from shared.errors import DataError
 
 
@@ -44,11 +47,11 @@ def to_examples(records: list[dict]) -> list[dict]:
     """The records as SFTTrainer takes them; raises DataError as `record_format` does.
 
     prompt-completion and text keep their fields. messages becomes `prompt`, the turns up to the last user's, and
-    `completion`, a list of the assistant's last turn, so that only that answer is trained.
+    `completion`, a list of the assistant's last turn, so that only that answer is trained. Pairs stay prompt, chosen, rejected.
     """
     name = record_format(records)
     if name != "messages":
-        return [{field: record[field] for field in FIELDS[name]} for record in records]
+        return [{field: record[field] for field in FIELDS.get(name, PAIR_FIELDS)} for record in records]
     turns = [[{"role": turn["role"], "content": turn["content"]} for turn in record["messages"]] for record in records]
     return [{"prompt": turn[:-1], "completion": turn[-1:]} for turn in turns]
 
@@ -90,6 +93,9 @@ def load_examples(source: str | None, default_train: Path, default_heldout: Path
         lines = (json.dumps(record, sort_keys=True, separators=(",", ":"), default=str) + "\n" for record in records)
         parts, content = [records], [line.encode() for line in lines]
     name = record_format([record for part in parts for record in part], label)
+    if name == "preference":
+        remedy = "tune on the chosen ones, renamed to 'completion', or use 03-Instruction-Tuning/Preference-Tuning"
+        raise DataError(f"{label} holds pairs of answers, and one answer to each prompt is wanted: {remedy}.")
     train, *rest = (to_examples(part) for part in parts)
     train, heldout = (train, *rest) if rest else split_examples(train, seed, label)
     return Examples(train, heldout, name, label, hashlib.sha256(b"".join(content)).hexdigest())

@@ -129,7 +129,9 @@ def _attend_without_mask(transformer: torch.nn.Module) -> None:
         if no_cache and not call.get("output_attentions"):
             usable, lengths = causal_layout(call.get("attention_mask"), call.get("position_ids"))
             if usable and (self.config._attn_implementation == "sdpa" or lengths is not None):
-                marker = torch.empty(1, 1, 1, 1)  # four dimensions: the library hands it on to each layer as it is
+                # Of four dimensions: the library hands it on to each layer as it is. Of no floating type: FSDP's mixed
+                # precision would put a copy in its place.
+                marker = torch.empty(1, 1, 1, 1, dtype=torch.bool)
                 marker.lengths = lengths
                 named = call.pop("kwargs", {})
                 del call["self"]

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -52,13 +52,13 @@ def train_tokenizer(texts: Iterator[str]) -> PreTrainedTokenizerFast:
     )
 
 
-def build_model(tokenizer: PreTrainedTokenizerFast) -> FalconForCausalLM:
-    """The untrained model, in float32."""
+def build_model(tokenizer: PreTrainedTokenizerFast, width: int = 256, layers: int = 5) -> FalconForCausalLM:
+    """The untrained model, in float32; `width` is a multiple of 64, the size of an attention head."""
     config = FalconConfig(
         vocab_size=VOCABULARY,
-        hidden_size=256,
-        num_hidden_layers=5,
-        num_attention_heads=4,
+        hidden_size=width,
+        num_hidden_layers=layers,
+        num_attention_heads=width // 64,
         multi_query=True,
         parallel_attn=True,
         new_decoder_architecture=False,
@@ -72,15 +72,20 @@ def build_model(tokenizer: PreTrainedTokenizerFast) -> FalconForCausalLM:
     return FalconForCausalLM(config)
 
 
-def packed_rows(tokenizer: PreTrainedTokenizerFast, texts: Iterator[str]) -> Iterator[torch.Tensor]:
-    """Documents one after the other, each closed by the end token, cut into batches of (BATCH_SIZE, SEQUENCE_LENGTH)."""
-    size = BATCH_SIZE * SEQUENCE_LENGTH
+def packed_rows(
+    tokenizer: PreTrainedTokenizerFast, texts: Iterator[str], batch_size: int, length: int
+) -> Iterator[torch.Tensor]:
+    """Documents one after the other, each closed by the end token, cut into batches of (batch_size, length).
+
+    Ends when `texts` does; what does not fill a batch is left out.
+    """
+    size = batch_size * length
     tokens: list[int] = []
-    while True:
-        for ids in tokenizer(list(itertools.islice(texts, 256)))["input_ids"]:
+    while chunk := list(itertools.islice(texts, 256)):
+        for ids in tokenizer(chunk)["input_ids"]:
             tokens += [*ids, tokenizer.eos_token_id]
         while len(tokens) >= size:
-            yield torch.tensor(tokens[:size]).view(BATCH_SIZE, SEQUENCE_LENGTH)
+            yield torch.tensor(tokens[:size]).view(batch_size, length)
             del tokens[:size]
 
 
@@ -102,23 +107,26 @@ def schedule(step: int, steps: int, warmup: int = 50) -> float:
     return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
 
 
-def pretrain(steps: int = STEPS) -> tuple[FalconForCausalLM, PreTrainedTokenizerFast]:
-    """Train tokenizer and model from nothing; prints the loss every 200 steps."""
-    set_seed(SEED)
-    tokenizer = train_tokenizer(itertools.islice(documents(seed=SEED), 20_000))
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = build_model(tokenizer).to(device)
-    optimizers = build_optimizers(model)
+def train(
+    model: FalconForCausalLM,
+    rows: Iterator[torch.Tensor],
+    optimizers: Sequence[torch.optim.Optimizer],
+    steps: int,
+    report: Callable[[int, list[torch.Tensor]], None] = lambda step, losses: None,
+    factor: Callable[[int, int], float] = schedule,
+) -> list[torch.Tensor]:
+    """Train `model` in place on the next `steps` batches of `rows`; returns the loss of each step, in nats per token.
+
+    After each step `report` gets the number of steps done and the losses so far. `factor(step, steps)` multiplies the
+    learning rates of the `optimizers`.
+    """
     base_rates = [optimizer.param_groups[0]["lr"] for optimizer in optimizers]
-    # BPE dropout (Provilkov 2020) cuts words at random, so that every piece is learnt and unseen words can be copied.
-    tokenizer.backend_tokenizer.model.dropout = BPE_DROPOUT
-    rows = packed_rows(tokenizer, documents(seed=SEED + 1))
+    device, losses = model.device, []
     model.train()
-    started, losses = time.perf_counter(), []
     for step in range(steps):
         batch = next(rows).to(device)
         for optimizer, rate in zip(optimizers, base_rates, strict=True):
-            optimizer.param_groups[0]["lr"] = rate * schedule(step, steps)
+            optimizer.param_groups[0]["lr"] = rate * factor(step, steps)
         with torch.autocast(device.type, dtype=torch.bfloat16):
             loss = model(input_ids=batch, labels=batch).loss
         loss.backward()
@@ -127,9 +135,27 @@ def pretrain(steps: int = STEPS) -> tuple[FalconForCausalLM, PreTrainedTokenizer
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
         losses.append(loss.detach())
-        if (step + 1) % 200 == 0 or step + 1 == steps:
-            speed = (step + 1) * batch.numel() / (time.perf_counter() - started)
-            print(f"step {step + 1}/{steps}  loss {torch.stack(losses[-200:]).mean():.3f}  {speed:,.0f} tokens/s")
+        report(step + 1, losses)
+    return losses
+
+
+def pretrain(steps: int = STEPS) -> tuple[FalconForCausalLM, PreTrainedTokenizerFast]:
+    """Train tokenizer and model from nothing; prints the loss every 200 steps."""
+    set_seed(SEED)
+    tokenizer = train_tokenizer(itertools.islice(documents(seed=SEED), 20_000))
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = build_model(tokenizer).to(device)
+    # BPE dropout (Provilkov 2020) cuts words at random, so that every piece is learnt and unseen words can be copied.
+    tokenizer.backend_tokenizer.model.dropout = BPE_DROPOUT
+    rows = packed_rows(tokenizer, documents(seed=SEED + 1), BATCH_SIZE, SEQUENCE_LENGTH)
+    started = time.perf_counter()
+
+    def report(step: int, losses: list[torch.Tensor]) -> None:
+        if step % 200 == 0 or step == steps:
+            speed = step * BATCH_SIZE * SEQUENCE_LENGTH / (time.perf_counter() - started)
+            print(f"step {step}/{steps}  loss {torch.stack(losses[-200:]).mean():.3f}  {speed:,.0f} tokens/s")
+
+    train(model, rows, build_optimizers(model), steps, report)
     tokenizer.backend_tokenizer.model.dropout = None
     return model.cpu().eval(), tokenizer
 

@@ -109,8 +109,13 @@ ROWS = [
 ]
 
 
-def random_falcon(config: FalconConfig, quantize: bool, device: str, repaired: bool = True) -> FalconForCausalLM:
-    """A Falcon of random bfloat16 weights, its projections in NF4 if asked for, made on the device layer by layer."""
+def random_falcon(
+    config: FalconConfig, quantize: bool, device: str, repaired: bool = True, storage: torch.dtype = torch.uint8
+) -> FalconForCausalLM:
+    """A Falcon of random bfloat16 weights, made on the device layer by layer; its projections in NF4 if asked for.
+
+    `storage`: the type in which 4-bit weights are kept; FSDP divides floating-point tensors only.
+    """
     with torch.device("meta"):
         if repaired:
             with falcon.plain_linear_layers():
@@ -118,10 +123,12 @@ def random_falcon(config: FalconConfig, quantize: bool, device: str, repaired: b
         else:
             model = FalconForCausalLM._from_config(config, dtype=torch.bfloat16)
     if quantize:
-        replace_with_bnb_linear(model, ["lm_head"], nf4_config(torch.bfloat16))
+        quantization = nf4_config(torch.bfloat16)
+        quantization.bnb_4bit_quant_storage = storage
+        replace_with_bnb_linear(model, ["lm_head"], quantization)
         model.is_loaded_in_4bit = model.is_quantized = True
         model.quantization_method = QuantizationMethod.BITS_AND_BYTES
-        model.hf_quantizer = AutoHfQuantizer.from_config(nf4_config(torch.bfloat16))
+        model.hf_quantizer = AutoHfQuantizer.from_config(quantization)
     for module in model.modules():
         for name, parameter in list(module.named_parameters(recurse=False)):
             if "Norm" in type(module).__name__:
@@ -132,7 +139,9 @@ def random_falcon(config: FalconConfig, quantize: bool, device: str, repaired: b
                 from bitsandbytes.nn import Params4bit
 
                 value = torch.empty(module.out_features, module.in_features, dtype=torch.bfloat16, device=device)
-                value = Params4bit(value.normal_(std=0.02), requires_grad=False, quant_type="nf4").to(device)
+                value = Params4bit(
+                    value.normal_(std=0.02), requires_grad=False, quant_type="nf4", quant_storage=storage
+                ).to(device)
                 module.weight = value
                 module.quant_state = value.quant_state
             else:

@@ -1,0 +1,2 @@
+def bits_per_byte(loss: float, tokens: int, size: int) -> float:
+    return loss * tokens / size  # nats

@@ -1,0 +1,50 @@
+"""The benchmark of preference methods: what it tells of its runs, by hand."""
+
+from shared.judging import RULES
+from tests.benchmarks.preference_methods import METHODS, compared, single_answers, table
+
+PAIRS = [{"prompt": f"p{n}", "chosen": f"c{n}", "rejected": f"r{n}"} for n in range(20)]
+RECORD = {
+    "prompt": "p",
+    "chosen": " Sorry, Ada.",
+    "facts": {"name": "Ada", "item": "cup", "problem": "lost", "wish": "new one", "order": None},
+    "others": [],
+}
+
+
+def run(answers, chosen, rejected, **more):
+    rules = dict.fromkeys(RULES, 0.5)
+    pairs = {"chosen": chosen, "rejected": rejected}
+    return {
+        "good": [True, False],
+        "rules": rules,
+        "words": 3.0,
+        "answers": answers,
+        "accuracy": 0.5,
+        "pairs": pairs,
+    } | more
+
+
+def test_single_answers_are_mixed_and_keep_their_labels():
+    rows = single_answers(PAIRS, seed=1)
+    assert len(rows) == 40 and sum(row["label"] for row in rows) == 20
+    assert all(
+        (row["completion"][0] == "c") == row["label"] and row["completion"][1:] == row["prompt"][1:] for row in rows
+    )
+    assert 4 < sum(row["label"] for row in rows[:20]) < 16  # not the chosen ones first
+
+
+def test_a_run_is_compared_with_its_start():
+    before = run(["", ""], [-3.0, -5.0], [-4.0, -4.0])
+    after = run([" Sorry.", ""], [-2.0, -4.0], [-10.0, -6.0], method="DPO", seed=1, step_s=0.1)
+    found = compared(after, before, [RECORD] * 2)
+    assert (found["good"], found["win_rate"]) == (0.5, 0.75)  # one is polite now, one is a tie
+    assert (found["chosen_change"], found["rejected_change"]) == (1.0, -4.0)
+    assert "answers" not in found and "pairs" not in found
+    assert "DPO" in table([found]) and "75.0%" in table([found])
+    failed = {"error": "ValueError: no", "method": "KTO", "seed": 1}
+    assert compared(failed, before, [RECORD] * 2) == failed and "KTO" in table([failed]) and "failed" in table([failed])
+
+
+def test_the_methods_of_the_lesson_are_there():
+    assert {"DPO", "DPO, wrong reference", "IPO", "SimPO", "ORPO", "KTO"} <= set(METHODS)
