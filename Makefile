@@ -3,6 +3,8 @@
 PYTHON ?= python3
 PROFILE ?=
 NB ?= 02-PEFT/Falcon-7B-LoRA.ipynb
+CONFIG ?= ddp
+NPROC ?=
 NOTEBOOKS = $(wildcard 0*-*/*.ipynb)
 SECTIONS = foundations peft instruction-tuning reasoning-tuning
 
@@ -20,7 +22,7 @@ RUN = .venv/bin/python
 INSTALL = POETRY_PYPI_MIRROR_URL="$${POETRY_PYPI_MIRROR_URL:-$(PIP_INDEX)}" $(POETRY) install --no-interaction --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help python install $(SECTIONS:%=install-%) install-all install-test weights demo lab run outputs test test-gpu \
+.PHONY: help python install $(SECTIONS:%=install-%) install-all install-test weights demo lab run train outputs test test-gpu \
 	bench tables tiny-model data clean
 
 help: ## list the commands
@@ -72,6 +74,9 @@ lab: install-peft ## open JupyterLab
 
 run: install-peft ## run one notebook headless: make run NB=02-PEFT/Falcon-7B-LoRA.ipynb [PROFILE= DATASET= ...]
 	@$(RUN) -m shared.run "$(NB)" --summary
+
+train: install-peft ## a notebook's training cells in several processes: make train NB=... CONFIG=ddp|fsdp|fsdp_qlora|cpu2 NPROC=4
+	@$(RUN) -m shared.launch "$(NB)" --config "$(CONFIG)" $(if $(NPROC),--processes $(NPROC))
 
 outputs: weights ## store the outputs of a clean run in the notebook: make outputs NB=...
 	@PROFILE=small $(RUN) -m shared.run "$(NB)" --in-place

@@ -7,7 +7,6 @@ folder, whether or not it was saved to its end.
 import errno
 import hashlib
 import json
-import os
 import secrets
 import shutil
 import signal
@@ -17,14 +16,16 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
+from accelerate.utils import broadcast_object_list
 from datasets import Dataset
 from transformers import Trainer, TrainerCallback
 from transformers.trainer_utils import rotate_checkpoints, sort_checkpoints
 
 from shared.errors import CourseError
 from shared.gpu import memory_advice
+from shared.manifests import MANIFEST, flaw, saved_by, write_json, write_manifest
 
-MANIFEST, RUN = "manifest.json", "run.json"
+RUN = "run.json"
 # Settings that may change between two parts of a run: they don't change what is computed.
 FREE = (
     "output_dir run_name report_to disable_tqdm save_steps save_strategy save_total_limit push_to_hub log_level "
@@ -52,54 +53,24 @@ class Stopped(KeyboardInterrupt):
         return [str(self)]
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _write(path: Path, content: dict) -> None:
-    """`content` as JSON, on the disk and whole, or not at all."""
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
-        json.dump(content, file, indent=1, default=str)
-        file.flush()
-        os.fsync(file.fileno())
-    part.replace(path)
-
-
-def write_manifest(checkpoint: Path, run: str, **more) -> None:
-    """Vouch for the files of `checkpoint`: last of all writes their sizes and hashes, and `more`, to its manifest."""
-    files = {}
-    for path in sorted(path for path in checkpoint.rglob("*") if path.is_file() and path.name != MANIFEST):
-        with path.open("rb") as file:
-            os.fsync(file.fileno())
-        files[str(path.relative_to(checkpoint))] = {"bytes": path.stat().st_size, "sha256": _sha256(path)}
-    _write(checkpoint / MANIFEST, {"run": run, **more, "files": files})
-
-
-def flaw(checkpoint: Path, run: str) -> str:
-    """Why `checkpoint` can't be used by the run of that name; "" if it can."""
-    try:
-        manifest = json.loads((checkpoint / MANIFEST).read_text())
-    except (OSError, ValueError):
-        return f"it has no {MANIFEST}, so it was not saved to its end"
-    if manifest.get("run") != run:
-        return "it belongs to another run"
-    for name, expected in manifest["files"].items():
-        path = checkpoint / name
-        if not path.is_file() or path.stat().st_size != expected["bytes"] or _sha256(path) != expected["sha256"]:
-            return f"{name} is damaged or missing"
-    return ""
+def rows_sha256(dataset) -> str:
+    """The hash of all rows; of none for a stream, which can't be looked through ahead."""
+    rows = hashlib.sha256()
+    if isinstance(dataset, Dataset):
+        for batch in dataset.with_format("arrow").iter(1000):
+            rows.update(repr(batch.to_pydict()).encode())
+    return rows.hexdigest()
 
 
 def run_settings(trainer: Trainer) -> dict[str, str]:
     """What makes a run this one: its arguments, model, adapters and data; two runs that agree compute the same."""
-    model, rows = trainer.model, hashlib.sha256()
+    model = trainer.model
     settings = {name: value for name, value in trainer.args.to_dict().items() if not name.startswith("logging_")}
     settings = {name: value for name, value in settings.items() if name not in FREE}
-    if isinstance(trainer.train_dataset, Dataset):  # a stream can't be looked through ahead
-        for batch in trainer.train_dataset.with_format("arrow").iter(1000):
-            rows.update(repr(batch.to_pydict()).encode())
+    for name in ("per_device_train_batch_size", "per_device_eval_batch_size"):  # all processes' batches make a step
+        settings[name] *= trainer.args.world_size
+    if trainer.is_fsdp_enabled:
+        settings["the engine"] = "FSDP, whose checkpoints are in pieces that no other engine reads"
     frozen = [
         parameter.detach().flatten()[:8].float() for parameter in model.parameters() if not parameter.requires_grad
     ]
@@ -108,7 +79,7 @@ def run_settings(trainer: Trainer) -> dict[str, str]:
         "the model": model.config.to_json_string(),
         "the frozen weights": hashlib.sha256(sample).hexdigest(),
         "the adapters": {name: config.to_dict() for name, config in getattr(model, "peft_config", {}).items()},
-        "the training data": rows.hexdigest(),
+        "the training data": rows_sha256(trainer.train_dataset),
     }
     return json.loads(json.dumps(settings, default=_in_order))
 
@@ -123,7 +94,16 @@ def resume_point(trainer: Trainer, unless: Path) -> str | None:
     `unless`: a file that a run writes when all is done. Where it is younger than the run, the run is over, its checkpoints
     are removed, and a new one starts. An unfinished run with other settings is moved to a folder beside. Checkpoints that
     are incomplete or damaged are named and removed. From now on each checkpoint of `trainer` gets its manifest.
+    Of several processes the first one decides, and the others are told.
     """
+    decided = _decide(trainer, unless) if trainer.accelerator.is_main_process else ("", None)
+    run, checkpoint = broadcast_object_list(list(decided))
+    _watch(trainer, run)
+    return checkpoint
+
+
+def _decide(trainer: Trainer, unless: Path) -> tuple[str, str | None]:
+    """The name of the run that begins or goes on, and the checkpoint where it does."""
     folder, settings = Path(trainer.args.output_dir), run_settings(trainer)
     found = [Path(path) for path in reversed(sort_checkpoints(str(folder)))]
     try:
@@ -140,16 +120,18 @@ def resume_point(trainer: Trainer, unless: Path) -> str | None:
     else:
         for checkpoint in found:
             if not (reason := flaw(checkpoint, last["run"])):
-                _watch(trainer, last["run"])
                 print(f"going on from {checkpoint.name}; to start anew, delete {folder.name}")
-                return str(checkpoint)
+                if (before := saved_by(checkpoint)) != (now := trainer.args.world_size):
+                    print(
+                        f"it was saved by {before} process(es), and {now} go on: the same steps, but dropout would differ"
+                    )
+                return last["run"], str(checkpoint)
             print(f"{checkpoint.name} is not used: {reason}")
             shutil.rmtree(checkpoint)
     folder.mkdir(parents=True, exist_ok=True)
     run = secrets.token_hex(8)
-    _write(folder / RUN, {"run": run, "settings": settings})
-    _watch(trainer, run)
-    return None
+    write_json(folder / RUN, {"run": run, "settings": settings})
+    return run, None
 
 
 def _set_aside(folder: Path, old: dict, new: dict, changed: list[str]) -> None:
@@ -189,9 +171,10 @@ class Manifests(TrainerCallback):
             control.should_save = control.should_training_stop = True
 
     def on_save(self, args, state, control, **kwargs) -> None:
+        self.trainer.accelerator.wait_for_everyone()  # each process writes files of its own
         if args.should_save:
             tokens = getattr(self.trainer, "_total_train_tokens", 0)
-            write_manifest(_checkpoint(args, state), self.run, tokens=tokens)
+            write_manifest(_checkpoint(args, state), self.run, tokens=tokens, processes=args.world_size)
             rotate_checkpoints(args.output_dir, self.limit, state.best_model_checkpoint)
         if self.stop:
             raise Stopped(
@@ -215,7 +198,8 @@ def resumable(trainer: Trainer, unless: Path) -> Iterator[str | None]:
     """`with resumable(trainer, unless=FILE) as checkpoint: trainer.train(resume_from_checkpoint=checkpoint)`.
 
     As resume_point; and an interrupt waits for the end of the step and saves (a second one does not wait). Running out of
-    memory or disk becomes a sentence that says what to do: raises OutOfMemory, DiskFull, Stopped.
+    memory or disk becomes a sentence that says what to do: raises OutOfMemory, DiskFull, Stopped. Of several processes none
+    waits, for they might not stop after the same step: the run goes on from its last checkpoint.
     """
     with memory_advice(trainer.args), _disk_advice(trainer), _patient_interrupt(trainer):
         yield resume_point(trainer, unless)
@@ -248,7 +232,8 @@ def _disk_advice(trainer: Trainer) -> Iterator[None]:
 
 @contextmanager
 def _patient_interrupt(trainer: Trainer) -> Iterator[None]:
-    if threading.current_thread() is not threading.main_thread():  # only there can signals be caught
+    # Signals can be caught in the main thread only.
+    if threading.current_thread() is not threading.main_thread() or trainer.args.world_size > 1:
         yield
         return
 

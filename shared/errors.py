@@ -1,5 +1,7 @@
 """Errors that a reader can act on: one sentence that names the place and the remedy."""
 
+FAILURES = "COURSE_FAILURES"  # names the folder in which a failed process of `make train` leaves its last words
+
 
 class CourseError(Exception):
     """Something the reader can put right: the message says what is wrong, where, and what to do.
@@ -30,3 +32,7 @@ class QuantizationError(CourseError):
 
 class AdapterError(CourseError):
     """An adapter that would train nothing, or does not fit the model it is meant for."""
+
+
+class RewardError(CourseError):
+    """A reward function that cannot be called, or whose rewards cannot be trained on."""

@@ -85,7 +85,8 @@ def load_profile(notebook: str, environment: Mapping[str, str] = os.environ) -> 
     """The profile of this run, from the environment variables PROFILE, MODEL, DATASET, MAX_STEPS, SEED, OUTPUT_DIR.
 
     `notebook` is the notebook's name without its ending: artefacts go to `runs/<notebook>` at the top of the
-    repository unless OUTPUT_DIR names another folder. Raises ProfileError where a value is not usable.
+    repository unless OUTPUT_DIR names another folder. Of several processes (`make train`) each gets its part of the batch,
+    so that all of them together train on the profile's. Raises ProfileError where a value is not usable.
     """
     name = environment.get("PROFILE") or "small"
     if name not in PROFILES:
@@ -93,6 +94,8 @@ def load_profile(notebook: str, environment: Mapping[str, str] = os.environ) -> 
     profile = PROFILES[name]
     if model := environment.get("MODEL"):
         profile = replace(profile, model=model, revision=None, gpu_gib=None)
+    if "LOCAL_RANK" in environment:  # a launcher started this process, and others beside it
+        profile = replace(profile, batch_size=_part_of_the_batch(profile, int(environment.get("WORLD_SIZE", "1"))))
     output_dir = Path(environment.get("OUTPUT_DIR") or ROOT / "runs" / notebook)
     return replace(
         profile,
@@ -102,6 +105,16 @@ def load_profile(notebook: str, environment: Mapping[str, str] = os.environ) -> 
         output_dir=output_dir,
         is_standard_run=not any(environment.get(name) for name in ("MODEL", "DATASET", "MAX_STEPS")),
     )
+
+
+def _part_of_the_batch(profile: Profile, processes: int) -> int:
+    if profile.batch_size % processes:
+        usable = [str(n) for n in range(1, profile.batch_size + 1) if profile.batch_size % n == 0]
+        raise ProfileError(
+            f"{processes} processes cannot divide profile {profile.name}'s batch of {profile.batch_size} examples evenly: "
+            f"take {', '.join(usable[:-1])} or {usable[-1]}."
+        )
+    return profile.batch_size // processes
 
 
 def _whole_number(environment: Mapping[str, str], variable: str, default: int, minimum: int) -> int:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 
 import torch
+from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
@@ -27,14 +28,26 @@ def peak_memory() -> tuple[str, float]:
     return "RAM", peak_rss_gib()
 
 
+PRINTED = 10.0  # seconds between two lines where a line cannot be rewritten
+
+
 class Progress(TrainerCallback):
-    """One line that is rewritten as the training goes on, in JupyterLab and in `make run` alike."""
+    """One line that is rewritten as the training goes on, in JupyterLab and in `make run` alike.
+
+    A plain process prints lines instead, fewer of them, and of several processes the first one alone.
+    """
 
     def __init__(self, interval: float = 1.0):
         self.interval = interval  # seconds between two updates
-        self.line, self.loss, self.shown = None, "", 0.0
+        self.line, self.loss, self.shown, self.silent = None, "", 0.0, False
 
     def _show(self, text: str) -> None:
+        if self.silent:
+            return
+        if not InteractiveShell.initialized():
+            print(text, flush=True)
+            self.shown, self.interval = time.monotonic(), max(self.interval, PRINTED)
+            return
         data, metadata = {"text/plain": text}, {"progress": True}
         if self.line is None:
             self.line = display(data, raw=True, metadata=metadata, display_id=True)
@@ -43,7 +56,7 @@ class Progress(TrainerCallback):
         self.shown = time.monotonic()
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        self.began, self.first = time.monotonic(), state.global_step
+        self.began, self.first, self.silent = time.monotonic(), state.global_step, not state.is_world_process_zero
         self._show(f"step {state.global_step}/{state.max_steps}")
 
     def on_log(
@@ -103,9 +116,9 @@ class Stopwatch(TrainerCallback):
         self.marks.append((self.began, self._now()))
 
     def on_save(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs) -> None:
-        (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE).write_text(
-            json.dumps(self.step_seconds)
-        )
+        seconds = json.dumps(self.step_seconds)
+        if state.is_world_process_zero:
+            (Path(args.output_dir) / f"checkpoint-{state.global_step}" / self.FILE).write_text(seconds)
 
     def speed(self, trainer: Trainer) -> dict[str, float]:
         """Median seconds a step, tokens a second (prompt and completion, without padding), steps, and where it went on.
@@ -123,7 +136,12 @@ class Stopwatch(TrainerCallback):
 
 
 def quiet(trainer: Trainer) -> Trainer:
-    """Take out the callbacks that print or draw by themselves: Progress stands in for them."""
+    """Take out the callbacks that print or draw by themselves: Progress stands in for them.
+
+    And in several processes let DDP not look for unused parameters: it takes time and warns in every process.
+    """
+    if trainer.accelerator.ddp_handler:
+        trainer.accelerator.ddp_handler.find_unused_parameters = False
     for callback in (PrinterCallback, ProgressCallback, NotebookProgressCallback):
         trainer.remove_callback(callback)
     return trainer

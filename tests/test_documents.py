@@ -20,6 +20,7 @@ NOT_RUN = {
     "make bench": "takes minutes; tests/test_benchmarks.py runs its code",
     "make lab": "opens a browser and does not end",
     "make test": "this is it",
+    "make train": "needs several GPUs or minutes; tests/test_launch.py runs its code",
     "make run": "tests/test_own_data.py runs the notebook on data and models of one's own",
     "make install": "set-up: make test has just done it",
     "make tiny-model": "takes minutes on a GPU; tests/test_tiny.py runs its code for a few steps",
@@ -86,7 +87,7 @@ def test_make_alone_lists_the_commands():
     wanted = (
         "install install-foundations install-peft install-instruction-tuning install-reasoning-tuning install-all demo "
     )
-    wanted += "lab run outputs test test-gpu bench tables tiny-model clean"
+    wanted += "lab run train outputs test test-gpu bench tables tiny-model clean"
     assert not [name for name in wanted.split() if f"make {name} " not in listed]
 
 

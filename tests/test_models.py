@@ -9,9 +9,9 @@ from bitsandbytes.functional import has_avx512bf16
 from transformers import AutoModelForCausalLM
 
 from shared.errors import QuantizationError, WeightsError
-from shared.models import PROJECTIONS, fetch_weights, load_model, load_tokenizer, quantized_layers
+from shared.models import PROJECTIONS, fast_training, fetch_weights, load_model, load_tokenizer, quantized_layers
 from shared.models.falcon import plain_linear_layers
-from shared.models.quantization import check_quantized, expanded_weights, keep_gradients, nf4_config
+from shared.models.quantization import check_quantized, expanded_weights, keep_gradients, nf4_config, shardable
 from shared.profile import TINY_MODEL, load_profile
 
 LAYERS = json.loads((TINY_MODEL / "config.json").read_text())["num_hidden_layers"]
@@ -39,6 +39,19 @@ def test_load_model_quantises_every_projection():
     }
     assert names == set(PROJECTIONS)
     assert all(layer.quant_state.quant_type == "nf4" and layer.quant_state.nested for layer in quantized_layers(model))
+
+
+def test_under_fsdp_4_bit_weights_are_stored_as_floats_with_the_same_bits(monkeypatch):
+    asked = nf4_config(torch.bfloat16)
+    assert shardable(asked) is asked  # not under FSDP
+    packed = load_model(TINY_MODEL, quantize=asked)
+    monkeypatch.setenv("ACCELERATE_USE_FSDP", "true")
+    divided = load_model(TINY_MODEL, quantize=asked)
+    assert asked.bnb_4bit_quant_storage == torch.uint8  # the notebook's own configuration is left alone
+    for one, other in zip(quantized_layers(packed), quantized_layers(divided), strict=True):
+        assert (one.weight.dtype, other.weight.dtype) == (torch.uint8, torch.bfloat16)
+        assert torch.equal(one.weight.flatten(), other.weight.view(torch.uint8).flatten())
+    assert "FSDP gathers a layer's weights" in fast_training(divided)
 
 
 def test_expanded_weights_compute_the_same_and_go_away():

@@ -30,9 +30,19 @@ def test_variables_override_the_profile():
     assert not profile.is_standard_run
 
 
+def test_several_processes_share_the_batch():
+    launched = {"PROFILE": "full", "LOCAL_RANK": "1", "WORLD_SIZE": "4"}
+    assert load_profile("NB", launched).batch_size == 4 == PROFILES["full"].batch_size // 4
+    assert load_profile("NB", {"PROFILE": "full", "WORLD_SIZE": "4"}).batch_size == 16  # no launcher started this one
+
+
 @pytest.mark.parametrize(
     ("environment", "message"),
     [
+        (
+            {"PROFILE": "small", "LOCAL_RANK": "0", "WORLD_SIZE": "3"},
+            "3 processes cannot divide profile small's batch of 4 examples evenly: take 1, 2 or 4.",
+        ),
         ({"PROFILE": "huge"}, "PROFILE=huge is unknown: set PROFILE to tiny, small, full"),
         ({"MAX_STEPS": "0"}, "MAX_STEPS=0 is not usable: set it to a whole number from 1 up"),
         ({"MAX_STEPS": "ten"}, "MAX_STEPS=ten is not usable"),

@@ -30,7 +30,9 @@ def test_progress_rewrites_one_line(monkeypatch):
     monkeypatch.setattr(
         training, "display", lambda data, **kw: shown.append((data["text/plain"], kw["metadata"])) or handle
     )
-    progress, state = training.Progress(interval=0), SimpleNamespace(global_step=0, max_steps=4)
+    monkeypatch.setattr(training.InteractiveShell, "initialized", lambda: True)
+    progress = training.Progress(interval=0)
+    state = SimpleNamespace(global_step=0, max_steps=4, is_world_process_zero=True)
     progress.on_train_begin(None, state, None)
     state.global_step = 2
     progress.on_log(None, state, None, logs={"loss": 0.5})
@@ -39,6 +41,19 @@ def test_progress_rewrites_one_line(monkeypatch):
     assert [text.split(" · ")[0] for text, _ in shown[:2]] == ["step 0/4", "step 2/4"]
     assert "loss 0.500" in shown[1][0] and "s left" in shown[1][0]
     assert all(metadata == {"progress": True} for _, metadata in shown)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_outside_a_notebook_the_first_process_prints_lines_and_no_other(capsys, monkeypatch, first):
+    monkeypatch.setattr(training.InteractiveShell, "initialized", lambda: False)
+    progress = training.Progress(interval=0)
+    state = SimpleNamespace(global_step=0, max_steps=4, is_world_process_zero=first)
+    progress.on_train_begin(None, state, None)
+    state.global_step = 1
+    progress.on_step_end(None, state, None)  # less than ten seconds later
+    progress.on_train_end(None, state, None)
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == (["step 0/4", "1 steps in 0 s, evaluation and checkpoints included"] if first else [])
 
 
 def test_stopwatch_leaves_out_what_lies_between_steps(monkeypatch):

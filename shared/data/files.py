@@ -6,12 +6,14 @@ import random
 from pathlib import Path
 from types import ModuleType
 
-from shared.data import chats, orders, preferences, reports, tickets
+from shared.data import chats, orders, preferences, problems, reports, tickets
 from shared.data.orders import DATA_DIR
+
+TASKS = (reports, chats, tickets, preferences, problems)
 
 
 def make_records(task: ModuleType, world: object, count: int, seed: int) -> list[dict[str, object]]:
-    """`count` records of `reports`, `chats`, `tickets` or `preferences` with different prompts, the same for the same seed."""
+    """`count` records of a `task` of TASKS with different prompts, the same for the same seed."""
     rng = random.Random(seed)
     records: dict[str, dict[str, object]] = {}
     while len(records) < count:
@@ -23,7 +25,7 @@ def make_records(task: ModuleType, world: object, count: int, seed: int) -> list
 def write_files(folder: Path = DATA_DIR) -> list[Path]:
     """Write the files of all tasks, and the manifest of their licence, origin and hashes, into `folder`."""
     made = [(name, orders.make_examples(*made_of), made_of) for name, made_of in orders.FILES.items()]
-    for task in (reports, chats, tickets, preferences):
+    for task in TASKS:
         made += [(name, make_records(task, *made_of), made_of) for name, made_of in task.FILES.items()]
     hashes = {}
     for name, records, (_, count, seed) in made:

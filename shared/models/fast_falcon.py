@@ -9,6 +9,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPastAndCrossAttenti
 from shared.models.falcon import arguments, causal_layout, replace_forward
 from shared.models.frozen_head import use_frozen_head
 from shared.models.parallel_block import Layer, ParallelBlock, Projection
+from shared.models.quantization import sharded
 
 
 def projection_tensors(module: torch.nn.Module) -> tuple | None:
@@ -40,6 +41,8 @@ def projection_tensors(module: torch.nn.Module) -> tuple | None:
 def unusable(model: PreTrainedModel) -> str | None:
     """Why `fast_training` can do nothing for this model; None if it can."""
     config = model.config
+    if sharded():
+        return "FSDP gathers a layer's weights when its own forward is called"
     if config.model_type != "falcon":
         return f"{config.model_type} has its own layers"
     wanted = {"parallel_attn": True, "multi_query": True, "new_decoder_architecture": False, "alibi": False}

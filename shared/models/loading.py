@@ -1,6 +1,7 @@
 """Loading models and tokenizers: safetensors only, no remote code, and what was asked for is checked."""
 
 import ctypes
+import os
 import sys
 from contextlib import nullcontext
 from dataclasses import replace
@@ -21,7 +22,7 @@ from shared.data.tokens import complete
 from shared.errors import WeightsError
 from shared.gpu import check_device, check_quantization_support
 from shared.models.falcon import plain_linear_layers, repair_attention
-from shared.models.quantization import check_quantized, keep_gradients, nf4_config
+from shared.models.quantization import check_quantized, keep_gradients, nf4_config, shardable
 from shared.models.weights import find_weights
 from shared.profile import PROFILES, Profile
 
@@ -56,7 +57,7 @@ def load_model(
     dtype: torch.dtype | None = None,
     revision: str | None = None,
 ) -> PreTrainedModel:
-    """A causal language model on the GPU if there is one, else on the CPU.
+    """A causal language model on the GPU if there is one (this process's own, of several), else on the CPU.
 
     `weights`: a folder or a Hub name. `quantize`: "nf4", a BitsAndBytesConfig of your own, or None for 16 or 32 bit;
     `dtype` (of the weights, or of the arithmetic if quantised) defaults to `default_dtype()`.
@@ -67,12 +68,14 @@ def load_model(
         check_quantization_support()
     folder = find_weights(str(weights), revision).path
     dtype = dtype or default_dtype()
-    device = "cuda:0" if torch.cuda.is_available() else "cpu"
+    device = f"cuda:{os.environ.get('LOCAL_RANK', 0)}" if torch.cuda.is_available() else "cpu"
     config = quantize
     if quantize == "nf4":
         config = nf4_config(dtype)
     elif isinstance(quantize, str):
         raise ValueError(f'quantize="{quantize}": expected "nf4", a BitsAndBytesConfig or None')
+    if config is not None:
+        config = shardable(config)
     try:
         saved = AutoConfig.from_pretrained(folder)
         falcon = saved.model_type == "falcon"

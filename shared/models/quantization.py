@@ -1,5 +1,7 @@
 """4-bit models: what was really quantised is counted, gradients keep flowing, and generation on a CPU is not slow."""
 
+import copy
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +21,22 @@ def nf4_config(compute_dtype: torch.dtype) -> BitsAndBytesConfig:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=compute_dtype,
     )
+
+
+def sharded() -> bool:
+    """Whether this process is to hold a part of each weight only: accelerate's FSDP (`make train CONFIG=fsdp`)."""
+    return os.environ.get("ACCELERATE_USE_FSDP", "").lower() == "true"
+
+
+def shardable(config: BitsAndBytesConfig) -> BitsAndBytesConfig:
+    """`config`, with 4-bit weights stored as the compute type where they are to be divided among processes.
+
+    FSDP2 divides floating-point tensors only; the bits are the same.
+    """
+    if sharded() and config.load_in_4bit:
+        config = copy.deepcopy(config)
+        config.bnb_4bit_quant_storage = config.bnb_4bit_compute_dtype
+    return config
 
 
 def quantized_layers(model: torch.nn.Module) -> list[torch.nn.Module]:
