@@ -26,7 +26,7 @@ def write(path, records):
     return str(path)
 
 
-RECORDS = {
+RECORDS = {  # the third format, prompt and completion, is that of the notebook's own data
     "messages": lambda i: {
         "messages": [
             {"role": "system", "content": "Be brief."},
@@ -35,7 +35,6 @@ RECORDS = {
         ]
     },
     "text": lambda i: {"text": f"After {i} comes {i + 1}. We have {i} lamps in the shop and {i + 2} chairs."},
-    "prompt-completion": lambda i: {"prompt": f"Copy {i}:", "completion": f" {i}"},
 }
 
 
@@ -60,7 +59,6 @@ def test_every_format_runs_from_top_to_bottom(tmp_path, name):
 @pytest.mark.parametrize(
     ("variables", "sentence"),
     [
-        ({"DATASET": "missing.jsonl"}, "missing.jsonl"),
         ({"MODEL": "./missing"}, "There is no folder ./missing: set MODEL to a folder"),
         ({"PROFILE": "huge"}, "PROFILE=huge is unknown: set PROFILE to tiny, small, full"),
     ],
