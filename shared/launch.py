@@ -76,8 +76,12 @@ def check_gpus(name: str, processes: int) -> None:
 
 
 def command(script: Path, name: str, processes: int) -> list[str]:
-    """What starts `script` in `processes` processes."""
-    if configuration(name).get("use_cpu"):
+    """What starts `script` in `processes` processes.
+
+    torchrun where accelerate's launcher cannot: several processes on a CPU (it asks for MPI), and a single one of `ddp`.
+    """
+    settings = configuration(name)
+    if settings.get("use_cpu") or (settings["distributed_type"] == "MULTI_GPU" and processes == 1):
         return [
             sys.executable,
             "-m",
@@ -112,7 +116,8 @@ def start(script: Path, name: str, processes: int, environment: dict[str, str], 
             raise
         finally:
             signal.signal(signal.SIGTERM, before)
-        said = [(path.stem, path.read_text()) for path in Path(failures).iterdir()]
+        left = sorted(Path(failures).iterdir(), key=lambda path: path.stat().st_mtime_ns)
+        said = [(path.stem, path.read_text()) for path in left]
     if status:
         why = (
             f"process {said[0][0]} of {processes} failed: {said[0][1]}"

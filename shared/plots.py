@@ -173,3 +173,29 @@ def reliability(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Fig
     axes.legend(frameon=False, fontsize=8)
     plt.close(figure)
     return figure
+
+
+def against_gpus(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> Figure:
+    """`panels`: label -> {name: (GPUs, value) points}, a panel each side by side; names share marker and line."""
+    figure, all_axes = plt.subplots(
+        1, len(panels), figsize=(3.6 * len(panels), 3.9), dpi=90, facecolor="white", layout="constrained", squeeze=False
+    )
+    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    lines = [
+        {**STYLES[i % 3], "marker": "os^Dv*"[i % 6], "linestyle": ("-", "--", ":")[i // 3 % 3]}
+        for i in range(len(names))
+    ]
+    for axes, (label, curves) in zip(all_axes[0], panels.items(), strict=True):
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.grid(alpha=0.3)
+        for name, points in curves.items():
+            axes.plot(
+                *zip(*points, strict=True), label=name, markersize=6, fillstyle="none", **lines[names.index(name)]
+            )
+        axes.set(xlabel="GPUs", ylabel=label, xticks=sorted({gpus for points in curves.values() for gpus, _ in points}))
+        axes.set_ylim(bottom=0)
+    figure.legend(
+        *all_axes[0][0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False, fontsize=8
+    )
+    plt.close(figure)
+    return figure

@@ -21,7 +21,7 @@ from shared.errors import CourseError
 from shared.evaluation import Score
 from shared.figures import fill_figures
 from shared.profile import PROFILES, ROOT, Profile
-from shared.tables import methods_table, runs_table, speed_table, time_table
+from shared.tables import methods_table, runs_table, scaling_table, speed_table, time_table
 from shared.training import peak_rss_gib
 
 KEYS = (
@@ -115,7 +115,13 @@ def read_receipts(folder: Path) -> list[dict]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))]
 
 
-TABLES = {"table": runs_table, "speed table": speed_table, "time table": time_table, "methods table": methods_table}
+TABLES = {
+    "table": runs_table,
+    "speed table": speed_table,
+    "time table": time_table,
+    "methods table": methods_table,
+    "scaling table": scaling_table,
+}
 MARKER = re.compile(rf"(<!-- ({'|'.join(TABLES)}): (\S+) -->\n).*?(<!-- end of table -->)", re.DOTALL)
 
 

@@ -72,6 +72,30 @@ def speed_table(receipts: list[dict]) -> str:
     return "\n".join([*rows, "", f"Measured on {'; '.join(where)}."])
 
 
+def scaling_table(receipts: list[dict]) -> str:
+    """A Markdown table of runs on several GPUs, a row for each receipt of tests.benchmarks.scaling_out.
+
+    The last column is the speed over that of so many times one GPU by `ddp`, where there is a receipt of the method on one.
+    """
+    alone = {r["method"]: r["tokens_per_s"] for r in receipts if r["gpus"] == 1 and not r.get("error")}
+    rows = [
+        "| trained by | GPUs | peak GiB each | reserved | held between steps | s/step | tokens/s | to as many times one GPU |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for r in sorted(receipts, key=lambda r: (r["method"], r["engine"], r["weights"], r["gpus"])):
+        name = f"{r['method']}, {r['engine']}" + (", float32 states" if r["weights"] == "float32" else "")
+        if r.get("error"):
+            rows.append(f"| {name} | {r['gpus']} | failed: {r['error']} | | | | | |")
+            continue
+        relative = f"{r['tokens_per_s'] / r['gpus'] / alone[r['method']]:.0%}" if r["method"] in alone else "–"
+        rows.append(
+            f"| {name} | {r['gpus']} | {r['peak_gib_allocated']:.1f} | {r['peak_gib_reserved']:.1f} | {r['held_gib']:.1f} "
+            f"| {r['step_s']:.3f} | {r['tokens_per_s']:,.0f} | {relative} |"
+        )
+    where = sorted({f"{r['device']}, PyTorch {r['versions']['torch']}" for r in receipts})
+    return "\n".join([*rows, "", f"Measured on {'; '.join(where)}."])
+
+
 def methods_table(receipts: list[dict]) -> str:
     """A Markdown table of fine-tuning methods, a row for each receipt of tests.benchmarks.peft_methods, the best first."""
     done = [r for r in receipts if not r.get("error")]

@@ -25,7 +25,7 @@ def fail(kind: type[BaseException], error: BaseException, where) -> None:
 
     The process that failed first speaks at length; what the others meet is its absence.
     """
-    own = str(error)
+    own = str(error) or kind.__name__
     if not isinstance(error, CourseError):
         own = "".join(traceback.format_exception(kind, error, where)).strip()
     folder, rank = os.environ.get(FAILURES), _number("RANK")

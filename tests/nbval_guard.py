@@ -14,15 +14,32 @@ from queue import Empty
 from tempfile import TemporaryDirectory
 
 import pytest
+from jupyter_client.provisioning import local_provisioner
 from nbval.kernel import CURRENT_ENV_KERNEL_NAME, RunningKernel, start_new_kernel
 from nbval.plugin import IPyNbCell, IPyNbFile
 
 from tests.no_network.sitecustomize import NetworkUsed, attempts, forbid
+from tests.warm_kernel import Nursery
 
 if os.environ.get("PROFILE") in (None, "", "tiny"):
     os.environ["HF_HUB_OFFLINE"] = "1"  # read once, when a test imports huggingface_hub
 NETWORK_LOG = ".network-log"  # in the notebook's output folder
 OUTPUT_TIMEOUT = 30  # seconds; nbval's 5 fail a healthy cell on a busy machine
+
+
+NURSERY, start_cold = Nursery(), local_provisioner.launch_kernel
+
+
+def start_kernel(command: list[str], **options):
+    """In the place of jupyter_client's function: profile tiny's kernels start warm."""
+    environment = options.get("env") or {}
+    if "NETWORK_LOG" in environment and hasattr(os, "fork"):
+        arguments = command[command.index("ipykernel_launcher") + 1 :]
+        return NURSERY.fork(arguments, options["cwd"], environment)
+    return start_cold(command, **options)
+
+
+local_provisioner.launch_kernel = start_kernel
 
 
 class KernelDied(Exception):

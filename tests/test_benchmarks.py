@@ -45,3 +45,15 @@ def test_falcon_7b_has_the_shape_that_the_course_counts_with():
     with torch.device("meta"):
         model = falcon_7b.FalconForCausalLM(falcon_7b.FALCON_7B)
     assert sum(parameter.numel() for parameter in model.parameters()) == 6_921_720_704
+
+
+def test_the_table_of_several_gpus_compares_with_one():
+    common = {"method": "LoRA", "weights": "bfloat16", "device": "H200", "versions": {"torch": "2.11.0"}}
+    memory = {"peak_gib_allocated": 16.4, "peak_gib_reserved": 17.0, "held_gib": 13.3, "step_s": 0.5}
+    one = common | memory | {"engine": "ddp", "gpus": 1, "tokens_per_s": 1000.0}
+    two = common | memory | {"engine": "fsdp", "gpus": 2, "tokens_per_s": 1500.0}
+    failed = common | {"engine": "fsdp", "gpus": 4, "error": "out of memory"}
+    table = receipts.scaling_table([failed, two, one]).splitlines()
+    assert table[2] == "| LoRA, ddp | 1 | 16.4 | 17.0 | 13.3 | 0.500 | 1,000 | 100% |"
+    assert table[3] == "| LoRA, fsdp | 2 | 16.4 | 17.0 | 13.3 | 0.500 | 1,500 | 75% |"
+    assert table[4] == "| LoRA, fsdp | 4 | failed: out of memory | | | | | |"

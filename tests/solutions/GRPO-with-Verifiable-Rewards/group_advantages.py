@@ -1,0 +1,10 @@
+from statistics import fmean, stdev
+
+
+def group_advantages(rewards, generations):
+    advantages = []
+    for start in range(0, len(rewards), generations):
+        group = rewards[start : start + generations]
+        mean, deviation = fmean(group), stdev(group)
+        advantages += [(reward - mean) / (deviation + 1e-4) for reward in group]
+    return advantages

@@ -1,0 +1,2 @@
+def steps_of_an_epoch(examples: int, per_device: int, processes: int, accumulation: int) -> int:
+    return -(-examples // (per_device * processes * accumulation))
