@@ -32,6 +32,7 @@ from shared.errors import DataError
 
 PHRASINGS = ("counts", "packs", "gains", "losses", "more_packs", "asides", "questions")
 ADDITIONS = [name for name in FILES if name.startswith("additions")]
+CHAINS = [name for name in FILES if name.startswith("chains")]
 STORIES = [name for name in FILES if name.startswith("stories")]
 RECORD = {"prompt": "Q: What is 47 + 38?\nA:", "steps": addition_steps(47, 38), "answer": 85}
 
@@ -110,6 +111,18 @@ def test_digits_of_an_addition_are_the_answer(name):
         assert int(sums[-1][1] + "".join(found[1][-1] for found in sums[-2::-1])) == a + b
 
 
+def test_a_chain_goes_on_from_each_result():
+    for record in (record for name in CHAINS for record in records(name)):
+        start, *steps = re.findall(r"(?:Start with|add|take away) (\d+)", record["prompt"])
+        signs = ["-" if word == "take away" else "+" for word in re.findall(r"add|take away", record["prompt"])]
+        now = int(start)
+        assert len(record["steps"]) == record["size"] == len(steps)
+        for step, sign, number in zip(record["steps"], signs, steps, strict=True):
+            result = now + int(number) * (1 if sign == "+" else -1)
+            assert step == f"{now} {sign} {number} = {result}." and 1 <= result <= 30
+            now = result
+
+
 def test_stories_can_be_solved_from_their_sentences():
     for name in STORIES:
         for record in records(name):
@@ -138,7 +151,7 @@ def test_addition_steps_are_those_of_the_pretraining():
 
 
 def test_held_out_calculations_are_not_trained_on_in_any_order():
-    for family in (ADDITIONS, STORIES):
+    for family in (ADDITIONS, CHAINS, STORIES):
         train, *others = family
         trained = {unordered(record["calculation"]) for record in records(train)}
         assert not any(is_held_out(calculation) for calculation in trained)

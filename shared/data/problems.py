@@ -1,12 +1,15 @@
-"""Additions and word problems with worked solutions: the data of reasoning tuning.
+"""Additions, chains of sums and word problems with worked solutions: the data of reasoning tuning.
 
     Q: What is 47 + 38?                     7 + 8 = 15, carry 1. 4 + 3 + 1 = 8. So 47 + 38 = 85.
     Q: Anna has 3 boxes with 4 lamps        At first there are 3 x 4 = 12 lamps. After that 12 - 2 = 10 lamps
        each. 2 get lost. How many ...?      are left.
 
+    Q: Start with 7, add 5, take away       7 + 5 = 12. 12 - 3 = 9.
+       3. What is the result?
+
 Additions are worked digit by digit, as falcon-tiny has learnt it (shared/data/corpus.py). A record holds `prompt`, `steps`
-(the sentences of the solution), `answer`, `calculation`, and `size`: an addition's digits in the larger number, a story's
-number of steps. `worked`, `direct` and `tagged` make a prompt with its completion of it; `parse_answer_number` reads one.
+(the sentences of the solution), `answer`, `calculation`, and `size`: an addition's digits in the larger number, the
+number of steps of the others. `worked`, `direct` and `tagged` make a prompt with its completion of it; `parse_answer_number` reads one.
 
 A calculation is held out by its hash, whatever the order of its operands; so no held-out problem is a training problem with
 its numbers exchanged, however many of either are made. falcon-tiny saw additions of numbers up to 99 in its pretraining, and
@@ -15,6 +18,7 @@ of those all: replaying its stream of documents (seed 8), the last of the 5,050 
 falcon-tiny does in `additions-practised` is no evidence of a skill beyond what it saw.
 """
 
+import itertools
 import math
 import random
 import re
@@ -56,6 +60,14 @@ class Sums:
     heldout: bool
 
 
+@dataclass(frozen=True)
+class Chains:
+    """Numbers of one digit added and taken away one after the other, in as many steps as one of `sizes`."""
+
+    sizes: Sequence[int]
+    heldout: bool
+
+
 def is_held_out(terms: Sequence[str]) -> bool:
     """True if the sum of `terms`, like `47`, `3 x 4` or `- 5`, is a held-out one; no order of operands matters."""
     key = ",".join(sorted(" x ".join(sorted(term.split(" x "))) for term in terms))
@@ -90,6 +102,29 @@ def make_addition(world: Sums, rng: random.Random) -> dict[str, object]:
         "steps": addition_steps(a, b),
         "answer": a + b,
         "calculation": f"{a} + {b}",
+        "size": size,
+    }
+
+
+def make_chain(world: Chains, rng: random.Random) -> dict[str, object]:
+    """A chain of `world`; no result on the way is below 1 or above 30."""
+    size = rng.choice(world.sizes)
+    while True:
+        numbers = [rng.randint(2, 20), *(rng.randint(2, 9) for _ in range(size))]
+        signs = ["", *rng.choices("+-", (0.6, 0.4), k=size)]
+        counts = list(
+            itertools.accumulate(n * (-1 if sign == "-" else 1) for n, sign in zip(numbers, signs, strict=True))
+        )
+        terms = [f"{sign} {n}" if sign == "-" else str(n) for n, sign in zip(numbers, signs, strict=True)]
+        if all(1 <= count <= 30 for count in counts) and is_held_out(terms) == world.heldout:
+            break
+    told = [f"{'take away' if sign == '-' else 'add'} {n}" for n, sign in zip(numbers[1:], signs[1:], strict=True)]
+    sums = zip(counts, signs[1:], numbers[1:], counts[1:], strict=False)
+    return {
+        "prompt": f"Q: Start with {', '.join([str(numbers[0]), *told])}. What is the result?\nA:",
+        "steps": [f"{now} {sign} {n} = {result}." for now, sign, n, result in sums],
+        "answer": counts[-1],
+        "calculation": " ".join(f"{sign} {n}" for n, sign in zip(numbers, signs, strict=True)).strip(),
         "size": size,
     }
 
@@ -160,9 +195,11 @@ def make_story(world: Stories, rng: random.Random) -> tuple[dict[str, object], l
     return record, used
 
 
-def make_example(world: Sums | Stories, rng: random.Random) -> tuple[dict[str, object], list[str]]:
-    """A record of `world` and the phrasings it was made of; an addition has none."""
-    return make_story(world, rng) if isinstance(world, Stories) else (make_addition(world, rng), [])
+def make_example(world: Sums | Chains | Stories, rng: random.Random) -> tuple[dict[str, object], list[str]]:
+    """A record of `world` and the phrasings it was made of; additions and chains have none."""
+    if isinstance(world, Stories):
+        return make_story(world, rng)
+    return (make_addition if isinstance(world, Sums) else make_chain)(world, rng), []
 
 
 def worked(record: dict[str, object]) -> dict[str, str]:
@@ -216,6 +253,9 @@ FILES = {
     "additions-heldout.jsonl": (Sums((3,), heldout=True), 300, 52),
     "additions-practised.jsonl": (Sums((2,), heldout=True), 300, 53),  # all seen by falcon-tiny in its pretraining
     "additions-long.jsonl": (Sums((4, 5), heldout=True), 300, 54),
+    "chains-train.jsonl": (Chains((2,), heldout=False), 1000, 57),
+    "chains-heldout.jsonl": (Chains((2,), heldout=True), 300, 58),
+    "chains-long.jsonl": (Chains((3, 5), heldout=True), 300, 59),
     "stories-train.jsonl": (TRAIN, 1500, 55),
     "stories-heldout.jsonl": (HELDOUT, 300, 56),
 }
