@@ -1,8 +1,8 @@
 """Numbers within the sentences of a page, taken from receipts: `python -m shared.receipts` writes them anew.
 
 A figure stands between comments that say where it comes from, a receipt's name, a key and a format:
-`<!-- = falcon-7b-lora.peak_gib_allocated .1f -->18.3<!-- -->`. Keys within a value follow after dots; two of them can be
-joined by ` / ` or ` - `.
+`<!-- = falcon-7b-lora.peak_gib_allocated .1f -->18.3<!-- -->`. Keys within a value follow after dots, a space in a key is
+written as `_`; two of them can be joined by ` / ` or ` - `.
 """
 
 import json
@@ -34,9 +34,10 @@ def value(source: str) -> float:
     name, *keys = source.split(".")
     found: object = _receipt(name)
     for key in keys:
-        if not isinstance(found, dict) or key not in found:
+        written = {each.replace(" ", "_"): each for each in found} if isinstance(found, dict) else {}
+        if key not in written:
             raise FigureError(f"{source}: the receipt {name} has no {key}.")
-        found = found[key]
+        found = found[written[key]]
     if not isinstance(found, int | float):
         raise FigureError(f"{source} is no number but {found!r}.")
     return found

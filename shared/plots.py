@@ -31,7 +31,8 @@ def new_figure(width: float = 6.4, height: float = 3.2) -> tuple[Figure, plt.Axe
 def loss_curve(history: Mapping[str, Sequence[tuple[int, float]]], save_to: Path | None = None) -> Figure:
     """Loss against step, a line for each name in `history`; written to `save_to` as PNG if given."""
     figure, axes = new_figure()
-    for (name, points), style in zip(history.items(), STYLES, strict=False):
+    for number, (name, points) in enumerate(history.items()):
+        style = STYLES[number % 3] | ({"marker": "D", "linestyle": "-."} if number > 2 else {})
         if points:
             axes.plot(*zip(*points, strict=True), label=name, markersize=4, **style)
     axes.set(xlabel="step", ylabel="loss (nats per token)")
@@ -66,8 +67,9 @@ def score_bars(scores: Mapping[str, Score], save_to: Path | None = None) -> Figu
         axes.annotate(text, (score.high, row), xytext=(6, 0), textcoords="offset points", va="center")
     axes.set_yticks(range(len(scores)), list(scores))
     axes.invert_yaxis()
-    first = next(iter(scores.values()))
-    axes.set(xlabel=f"{first.name} (n={first.n}, lines: 95 % interval)")
+    first, counts = next(iter(scores.values())), sorted({score.n for score in scores.values()})
+    count = " to ".join(str(n) for n in dict.fromkeys((counts[0], counts[-1])))
+    axes.set(xlabel=f"{first.name} (n={count}, lines: 95 % interval)")
     axes.set_xlim(0, 1.12 if first.higher_is_better else None)
     if save_to:
         figure.savefig(save_to)

@@ -11,7 +11,7 @@ from shared import figures
 def results(tmp_path, monkeypatch):
     (tmp_path / "02-X/results").mkdir(parents=True)
     for name, gib in (("a", 7.481), ("b-1", 30.0)):
-        receipt = {"peak": gib, "metrics": {"after": {"value": 0.985}}, "model": "m"}
+        receipt = {"peak": gib, "metrics": {"after": {"value": 0.985}, "by chance": {"value": 0.5}}, "model": "m"}
         (tmp_path / "02-X/results" / f"{name}.json").write_text(json.dumps(receipt))
     monkeypatch.setattr(figures, "ROOT", tmp_path)
     figures._receipt.cache_clear()
@@ -24,6 +24,7 @@ def results(tmp_path, monkeypatch):
     [
         ("a.peak .1f", "7.5"),
         ("a.metrics.after.value .0%", "98%"),
+        ("a.metrics.by_chance.value .0%", "50%"),
         ("b-1.peak / a.peak .2f", "4.01"),
         ("b-1.peak - a.peak ,.0f", "23"),
     ],

@@ -46,7 +46,9 @@ from shared.exercises.pretraining_a_tiny_falcon import (
     check_training_days,
 )
 from shared.exercises.quantization_from_scratch import check_bits_per_weight, check_block_codes, check_pack_codes
+from shared.exercises.reward_design_and_hacking import check_committed, check_is_hacked, check_loudest
 from shared.exercises.scaling_out import check_loss_of_all, check_sharded_gib, check_steps_of_an_epoch
+from shared.exercises.self_improvement import check_grpo_steps, check_kept_texts, check_samples_needed
 from shared.exercises.summarization import check_copied, check_rouge_2, check_unsupported_numbers
 from shared.exercises.supervised_instruction_tuning import check_loss_mask, check_noise_bound, check_rows_needed
 from shared.exercises.tokens_and_templates import check_bytes_per_token, check_pad_for_generation, check_showable
@@ -66,6 +68,7 @@ __all__ = [
     "check_bytes_per_token",
     "check_cache_bytes",
     "check_clipped_loss",
+    "check_committed",
     "check_conversation_labels",
     "check_copied",
     "check_diagnosis",
@@ -83,7 +86,10 @@ __all__ = [
     "check_from_sharegpt",
     "check_gradient_of_a",
     "check_group_advantages",
+    "check_grpo_steps",
+    "check_is_hacked",
     "check_kept_gib",
+    "check_kept_texts",
     "check_last_positions",
     "check_last_tagged_answer",
     "check_logits_gib",
@@ -91,6 +97,7 @@ __all__ = [
     "check_lora_parameters",
     "check_loss_mask",
     "check_loss_of_all",
+    "check_loudest",
     "check_majority_vote",
     "check_matching_rank",
     "check_mcnemar_p",
@@ -110,6 +117,7 @@ __all__ = [
     "check_rows_needed",
     "check_rows_of",
     "check_rows_that_fit",
+    "check_samples_needed",
     "check_sharded_gib",
     "check_showable",
     "check_simpo_loss",
