@@ -20,6 +20,12 @@ STYLES = (
 )
 
 
+def line_style(number: int) -> dict[str, str]:
+    """Colour, marker and line of the curve `number`, from 0: those of STYLES first, then others; six can be told apart."""
+    line = ("-", "--", ":", "-.")[number % 4]
+    return {"color": STYLES[number % 3]["color"], "marker": "os^Dv*"[number % 6], "linestyle": line}
+
+
 def new_figure(width: float = 6.4, height: float = 3.2) -> tuple[Figure, plt.Axes]:
     """An empty figure of `width` x `height` inches."""
     figure, axes = plt.subplots(figsize=(width, height), dpi=90, facecolor="white", layout="constrained")
@@ -32,9 +38,8 @@ def loss_curve(history: Mapping[str, Sequence[tuple[int, float]]], save_to: Path
     """Loss against step, a line for each name in `history`; written to `save_to` as PNG if given."""
     figure, axes = new_figure()
     for number, (name, points) in enumerate(history.items()):
-        style = STYLES[number % 3] | ({"marker": "D", "linestyle": "-."} if number > 2 else {})
         if points:
-            axes.plot(*zip(*points, strict=True), label=name, markersize=4, **style)
+            axes.plot(*zip(*points, strict=True), label=name, markersize=4, **line_style(number))
     axes.set(xlabel="step", ylabel="loss (nats per token)")
     axes.set_ylim(bottom=0)
     axes.legend(frameon=False)
@@ -183,17 +188,12 @@ def against_gpus(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]
         1, len(panels), figsize=(3.6 * len(panels), 3.9), dpi=90, facecolor="white", layout="constrained", squeeze=False
     )
     names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
-    lines = [
-        {**STYLES[i % 3], "marker": "os^Dv*"[i % 6], "linestyle": ("-", "--", ":")[i // 3 % 3]}
-        for i in range(len(names))
-    ]
     for axes, (label, curves) in zip(all_axes[0], panels.items(), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         for name, points in curves.items():
-            axes.plot(
-                *zip(*points, strict=True), label=name, markersize=6, fillstyle="none", **lines[names.index(name)]
-            )
+            style = line_style(names.index(name))
+            axes.plot(*zip(*points, strict=True), label=name, markersize=6, fillstyle="none", **style)
         axes.set(xlabel="GPUs", ylabel=label, xticks=sorted({gpus for points in curves.values() for gpus, _ in points}))
         axes.set_ylim(bottom=0)
     figure.legend(

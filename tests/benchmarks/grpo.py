@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 import traceback
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -46,6 +46,7 @@ from shared.models.weights import find_weights
 from shared.profile import PROFILES
 from shared.rewards import checked, correctness
 from shared.training import Stopwatch, quiet
+from tests.benchmarks.pool import collect
 
 GPU, WORKED_SHARE = torch.cuda.is_available(), 0.3
 KEPT = {  # what is kept of each log of the trainer: its key there -> its name in the record
@@ -397,18 +398,13 @@ def main() -> None:
                 said = f"{statistics.fmean(found['right']):.1%}"
                 print(f"[{time.time() - began:4.0f} s] warmed up, seed {seed}: {said}", flush=True)
         waiting = [pool.submit(run, setting, seed, name) for seed in seeds for name in names]
-        try:
-            for future in as_completed(waiting, timeout=max(1.0, began + 60 * args.minutes - time.time())):
-                runs.append(future.result())
-                last = runs[-1]
-                said = last.get("error") or {key: compact(last)[key] for key in ("right", "sets") if key in last}
-                print(f"[{time.time() - began:4.0f} s] {last['run']}, seed {last['seed']}: {said}", flush=True)
-        except TimeoutError:
-            print("the time is up: the others are left out", flush=True)
-        children = multiprocessing.active_children()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in children:
-            process.terminate()
+
+        def report(found: dict) -> None:
+            runs.append(found)
+            said = found.get("error") or {key: compact(found)[key] for key in ("right", "sets") if key in found}
+            print(f"[{time.time() - began:4.0f} s] {found['run']}, seed {found['seed']}: {said}", flush=True)
+
+        collect(pool, waiting, max(1.0, began + 60 * args.minutes - time.time()), report)
     runs.sort(key=lambda found: (names.index(found["run"]), found["seed"]))
     receipt = record(args, setting, weights, runs, before) | {"wall_s": round(time.time() - began, 1)}
     text = json.dumps(dict.fromkeys(receipts.KEYS) | receipt, indent=1, default=str)

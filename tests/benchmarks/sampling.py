@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 import traceback
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -40,6 +40,7 @@ from shared.models import load_model, load_tokenizer
 from shared.models.weights import find_weights
 from shared.profile import PROFILES
 from shared.training import Stopwatch, quiet
+from tests.benchmarks.pool import collect
 
 LENGTH, GPU = 256, torch.cuda.is_available()
 WAYS = ("pass@k (a verifier chooses)", "majority vote", "likeliest per token")
@@ -217,17 +218,13 @@ def main() -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     runs, pool = [], ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn"), start)
     waiting = [pool.submit(run, setting, seed) for seed in seeds]
-    try:
-        for future in as_completed(waiting, timeout=60 * args.minutes):
-            runs.append(future.result())
-            said = runs[-1].get("error") or f"greedy {statistics.fmean(runs[-1]['greedy']):.1%}"
-            print(f"[{time.time() - began:4.0f} s] seed {runs[-1]['seed']}: {said}", flush=True)
-    except TimeoutError:
-        print("the time is up: the others are left out", flush=True)
-    children = multiprocessing.active_children()
-    pool.shutdown(wait=False, cancel_futures=True)
-    for process in children:
-        process.terminate()
+
+    def report(found: dict) -> None:
+        runs.append(found)
+        said = found.get("error") or f"greedy {statistics.fmean(found['greedy']):.1%}"
+        print(f"[{time.time() - began:4.0f} s] seed {found['seed']}: {said}", flush=True)
+
+    collect(pool, waiting, 60 * args.minutes, report)
     runs.sort(key=lambda found: found["seed"])
     done = [found for found in runs if not found.get("error")]
     result, first = summary(runs), done[0] if done else {}

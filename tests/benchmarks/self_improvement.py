@@ -22,7 +22,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -42,6 +42,7 @@ from shared.profile import PROFILES
 from shared.rewards import checked, correctness, true_sums
 from shared.training import quiet
 from tests.benchmarks.grpo import GPU, common, in_float32, start
+from tests.benchmarks.pool import collect
 
 DRAWN, TRAINED = 2, 4  # operations for each parameter and token: forward; forward and backward past frozen weights
 SETTINGS = {  # what depends on the data
@@ -337,17 +338,13 @@ def main() -> None:
         setting = replace(setting, folder=folder)
         pool = ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn"), start)
         waiting = [pool.submit(run, setting, seed) for seed in seeds]
-        try:
-            for future in as_completed(waiting, timeout=60 * args.minutes):
-                runs.append(future.result())
-                said = runs[-1].get("error") or compact(runs[-1])["right"]
-                print(f"[{time.time() - began:4.0f} s] seed {runs[-1]['seed']}: {said}", flush=True)
-        except TimeoutError:
-            print("the time is up: the others are left out", flush=True)
-        children = multiprocessing.active_children()
-        pool.shutdown(wait=False, cancel_futures=True)
-        for process in children:
-            process.terminate()
+
+        def report(found: dict) -> None:
+            runs.append(found)
+            said = found.get("error") or compact(found)["right"]
+            print(f"[{time.time() - began:4.0f} s] seed {found['seed']}: {said}", flush=True)
+
+        collect(pool, waiting, 60 * args.minutes, report)
     runs.sort(key=lambda found: found["seed"])
     receipt = record(args, setting, weights, runs) | {"wall_s": round(time.time() - began, 1)}
     text = json.dumps(dict.fromkeys(receipts.KEYS) | receipt, indent=1, default=str)
