@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 from IPython.core.interactiveshell import InteractiveShell
 from IPython.display import display
+from torch.distributed.fsdp import FSDPModule
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 from transformers.trainer_callback import PrinterCallback, ProgressCallback
 from transformers.utils.notebook import NotebookProgressCallback
@@ -135,11 +136,26 @@ class Stopwatch(TrainerCallback):
         }
 
 
+class ForwardIsOver(TrainerCallback):
+    """Tells FSDP2 that an evaluation's forward is over, which PyTorch before 2.13 does not notice.
+
+    accelerate shards embedding and LM head as one group, and TRL's fused loss reads the head's weight without calling the
+    head: FSDP goes on waiting for that call, and does not gather the embedding for the next forward. A backward clears it.
+    """
+
+    def on_evaluate(self, args, state, control, model=None, **kwargs) -> None:
+        for module in model.modules():
+            if isinstance(module, FSDPModule):
+                module._get_fsdp_state()._modules_to_run_forward.clear()  # nothing public does
+
+
 def quiet(trainer: Trainer) -> Trainer:
     """Take out the callbacks that print or draw by themselves: Progress stands in for them.
 
     And in several processes let DDP not look for unused parameters: it takes time and warns in every process.
     """
+    if trainer.is_fsdp_enabled:
+        trainer.add_callback(ForwardIsOver())
     if trainer.accelerator.ddp_handler:
         trainer.accelerator.ddp_handler.find_unused_parameters = False
     for callback in (PrinterCallback, ProgressCallback, NotebookProgressCallback):

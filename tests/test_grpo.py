@@ -133,7 +133,7 @@ def test_settings_of_the_parts():
         argparse.Namespace(part="new-skill", **given | {"data": "additions", "quick": True}), "folder"
     )
     assert (quick.steps, quick.problems, quick.completions, quick.rate) == (4, 20, 16, 2e-4)
-    assert abs(sum(part for _, part in grpo.STAGES) - 1) < 1e-9
+    assert abs(sum(part for _, part in grpo.stages(0.3)) - 1) < 1e-9
 
 
 def test_the_adapter_gets_32_bit():

@@ -1,7 +1,8 @@
 """GRPO with verifiable rewards, several seeds: the records behind 04-Reasoning-Tuning/GRPO-with-Verifiable-Rewards.
 
     python -m tests.benchmarks.grpo --part main|ablations|new-skill --out FOLDER [--model PATH] [--name NAME] [--seeds 1,2,3]
-        [--data stories|additions] [--steps N] [--problems N] [--samples K] [--workers W] [--minutes M] [--quick]
+        [--data stories|chains|additions] [--warm-steps N] [--steps N] [--problems N] [--samples K] [--workers W]
+        [--minutes M] [--quick]
 
 main: a short supervised warm-up, then GRPO, greedy accuracy on held-out problems before and after, and what the trainer
 logged at every step. ablations: the same start, one option changed at a time. new-skill (falcon-tiny on additions): k samples
@@ -73,10 +74,6 @@ ABLATIONS = {  # name: what GRPOConfig gets besides the common settings
     "rate 1e-6": {"learning_rate": 1e-6},
 }
 WARM_SIZES = {2: 0.8, 3: 0.2}  # digits of the additions of the new skill's warm-up: their shares
-STAGES = (
-    ({2: 0.1, 3: 0.9}, 0.75),
-    ({3: 0.5, 4: 0.5}, 0.25),
-)  # of its curriculum: shares of the digits, and of the steps
 
 
 @dataclass(frozen=True)
@@ -94,6 +91,7 @@ class Setting:
     rate: float = 1e-4
     problems: int = 300
     samples: int = 64
+    replay: float = 0.3  # share of what the warm-up taught among the new skill's training problems
     until: float = 0.0  # the time at which a training stops
     whole: bool = False  # a training that was stopped so does not count: it is compared with others
     folder: str = ""
@@ -119,8 +117,8 @@ class Deadline(TrainerCallback):
 def problems(setting: Setting, seed: int) -> tuple[list[dict], list[dict], list[dict]]:
     """Training problems, held-out problems, and the examples of the warm-up: most of an addition's are answered at once."""
     rng = random.Random(seed)
-    if setting.data == "stories":
-        train, heldout = (read_problems(DATA_DIR / f"stories-{part}.jsonl") for part in ("train", "heldout"))
+    if setting.data != "additions":
+        train, heldout = (read_problems(DATA_DIR / f"{setting.data}-{part}.jsonl") for part in ("train", "heldout"))
         examples = [worked(record) for record in train]
     else:
         train = [record for record in read_problems(DATA_DIR / "additions-train.jsonl") if record["size"] == 2]
@@ -244,6 +242,12 @@ def train(setting: Setting, seed: int, name: str) -> dict:
     }
 
 
+def stages(replay: float) -> tuple[tuple[dict[int, float], float], ...]:
+    """The curriculum of the new skill: shares of the additions' digits, and each stage's part of the steps."""
+    rest = 1 - replay
+    return ({2: replay, 3: rest}, 0.75), ({2: replay, 3: rest / 2, 4: rest / 2}, 0.25)
+
+
 def new_skill(setting: Setting, seed: int, name: str) -> dict:
     """What k samples solved before GRPO with a curriculum, and what one greedy answer solves after each of its stages."""
     rng = random.Random(seed)
@@ -273,7 +277,7 @@ def new_skill(setting: Setting, seed: int, name: str) -> dict:
         ]
     print(f"seed {seed}, before:", compact({"sets": found})["sets"], flush=True)
     logs, speed, steps = {}, {}, 0
-    for stage, (shares, part) in enumerate(STAGES):
+    for stage, (shares, part) in enumerate(stages(setting.replay)):
         room = rooms[f"{max(shares)} digits"]
         wanted = max(1, round(part * setting.steps))
         trainer, stopwatch = reinforce(setting, seed, model, tokenizer, additions(2000, shares), wanted, room)
@@ -343,7 +347,12 @@ def settings(args: argparse.Namespace, weights: str) -> Setting:
     """What the arguments ask for; what they leave out is the part's and the data's own."""
     additions = args.data == "additions"
     setting = Setting(
-        weights, args.data, problems=args.problems, samples=args.samples, per_generation=args.per_generation
+        weights,
+        args.data,
+        problems=args.problems,
+        samples=args.samples,
+        per_generation=args.per_generation,
+        replay=args.replay,
     )
     setting = replace(setting, warm_rate=4e-3 if additions else 1e-3, rate=5e-4 if additions else 1e-4)
     setting = replace(setting, warm_steps=20 if additions else 60, steps=40 if additions else 300)
@@ -355,6 +364,8 @@ def settings(args: argparse.Namespace, weights: str) -> Setting:
         setting = replace(setting, rate=args.rate)
     if args.steps:
         setting = replace(setting, steps=args.steps)
+    if args.warm_steps:
+        setting = replace(setting, warm_steps=args.warm_steps)
     if args.quick:
         setting = replace(
             setting, steps=min(4, setting.steps), completions=16, problems=20, samples=4, per_generation=1
@@ -369,13 +380,17 @@ def main() -> None:
     parser.add_argument("--model", default=PROFILES["small"].model, help="a folder, or a name on the Hub")
     parser.add_argument("--name", default="smollm2", help="of the model, in the receipt's name")
     parser.add_argument("--seeds", default="1,2,3", help="whole numbers joined by commas")
-    parser.add_argument("--data", choices=("stories", "additions"), default="stories")
+    parser.add_argument("--data", choices=("stories", "chains", "additions"), default="stories")
     parser.add_argument("--options", default=";".join(ABLATIONS), help="of the ablations, joined by semicolons")
+    parser.add_argument("--warm-steps", type=int, help="of the supervised warm-up")
     parser.add_argument("--steps", type=int, help="of GRPO, in all its stages")
     parser.add_argument("--rate", type=float, help="learning rate of GRPO")
     parser.add_argument("--per-generation", type=int, default=4, help="steps that share one round of generation")
     parser.add_argument("--problems", type=int, default=300, help="held-out problems of a kind")
     parser.add_argument("--samples", type=int, default=64, help="of each problem, for the new skill")
+    parser.add_argument(
+        "--replay", type=float, default=0.3, help="additions of two digits among the new skill's problems"
+    )
     parser.add_argument("--workers", type=int, default=max(1, min(8, (os.cpu_count() or 1) - 2)))
     parser.add_argument("--minutes", type=float, default=8.0, help="trainings stop at 85 % of that, to be scored")
     parser.add_argument("--quick", action="store_true", help="few steps and problems, one seed")
@@ -451,7 +466,7 @@ def record(args: argparse.Namespace, setting: Setting, weights, runs: list[dict]
         "quick": args.quick,
         "setting": {key: value for key, value in asdict(setting).items() if key not in ("weights", "folder", "until")},
         "metrics": metrics,
-        **({"sets": sets, "stages": STAGES, "warm_sizes": WARM_SIZES} if sets else {"scores": scores}),
+        **({"sets": sets, "stages": stages(setting.replay), "warm_sizes": WARM_SIZES} if sets else {"scores": scores}),
         "runs": [compact(found) for found in before + runs],
         **({} if done else {"error": runs[0]["error"] if runs else "nothing was done in time"}),
     }

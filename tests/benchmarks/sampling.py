@@ -196,7 +196,7 @@ def main() -> None:
     parser.add_argument("--model", default=PROFILES["small"].model, help="a folder, or a name on the Hub")
     parser.add_argument("--name", default="smollm2", help="of the model, in the receipt's name")
     parser.add_argument("--seeds", default="1,2,3")
-    parser.add_argument("--data", default="stories", choices=("stories", "additions"))
+    parser.add_argument("--data", default="stories", choices=("stories", "chains", "additions"))
     parser.add_argument("--steps", type=int, default=200)
     parser.add_argument("--rate", type=float, default=1e-3)
     parser.add_argument("--problems", type=int, default=300)
