@@ -126,6 +126,8 @@ def test_settings_of_the_parts():
         "steps": None,
         "rate": None,
         "quick": False,
+        "warm_steps": None,
+        "replay": 0.3,
     }
     main = grpo.settings(argparse.Namespace(part="main", **given), "folder")
     assert (main.steps, main.problems, main.rate) == (300, 300, 1e-4)
