@@ -137,7 +137,7 @@ class Stopwatch(TrainerCallback):
 
 
 class ForwardIsOver(TrainerCallback):
-    """Tells FSDP2 that an evaluation's forward is over, which PyTorch before 2.13 does not notice.
+    """Tells FSDP2 that an evaluation's forward is over, which PyTorch 2.11 does not notice (2.15 does).
 
     accelerate shards embedding and LM head as one group, and TRL's fused loss reads the head's weight without calling the
     head: FSDP goes on waiting for that call, and does not gather the embedding for the next forward. A backward clears it.
