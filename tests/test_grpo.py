@@ -135,7 +135,14 @@ def test_settings_of_the_parts():
         argparse.Namespace(part="new-skill", **given | {"data": "additions", "quick": True}), "folder"
     )
     assert (quick.steps, quick.problems, quick.completions, quick.rate) == (4, 20, 16, 2e-4)
-    assert abs(sum(part for _, part in grpo.stages(0.3)) - 1) < 1e-9
+
+
+@pytest.mark.parametrize("replay", [0.0, 0.3])
+def test_the_stages_share_out_all_steps_and_problems(replay):
+    stages = grpo.stages(replay)
+    assert sum(part for _, part in stages) == pytest.approx(1)
+    for shares, _ in stages:
+        assert sum(shares.values()) == pytest.approx(1) and shares[2] == replay
 
 
 def test_the_adapter_gets_32_bit():

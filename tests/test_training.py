@@ -6,6 +6,8 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.fsdp import fully_shard
 
 from shared import plots, receipts, training
 from shared.evaluation import Score
@@ -131,3 +133,18 @@ def test_plots_are_white_and_written(tmp_path):
     assert figure.get_facecolor() == (1, 1, 1, 1)
     assert len(plots.score_bars({"a": SCORE, "b": SCORE}).axes[0].patches) == 2
     assert plots.length_histogram([3, 4, 4], 8).axes[0].get_xlabel() and plots.named_bars({"a": 1}, "x").axes
+
+
+def test_fsdp_hears_that_an_evaluation_is_over(tmp_path):
+    """Embedding and head are one group, as accelerate makes it; the embedding is called, and the head never is."""
+    torch.distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/store", rank=0, world_size=1)
+    try:
+        model = torch.nn.ModuleDict({"embedding": torch.nn.Embedding(8, 4), "head": torch.nn.Linear(4, 8)})
+        mesh = init_device_mesh("cpu", (1,))
+        fully_shard(list(model.values()), mesh=mesh)
+        state = model["embedding"]._get_fsdp_state()
+        state._modules_to_run_forward.add(model["head"])  # what PyTorch 2.11 leaves behind, and 2.15 does not
+        training.ForwardIsOver().on_evaluate(None, None, None, model=model)
+        assert not state._modules_to_run_forward
+    finally:
+        torch.distributed.destroy_process_group()
