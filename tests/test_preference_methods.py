@@ -1,7 +1,13 @@
 """The benchmark of preference methods: what it tells of its runs, by hand."""
 
+import pytest
+from peft import LoraConfig, get_peft_model
+
+from shared.data import read_jsonl
 from shared.judging import RULES
-from tests.benchmarks.preference_methods import METHODS, compared, single_answers, table
+from shared.models import load_model
+from shared.profile import TINY_MODEL
+from tests.benchmarks.preference_methods import METHODS, TRAIN, Setting, build, compared, single_answers, table
 
 PAIRS = [{"prompt": f"p{n}", "chosen": f"c{n}", "rejected": f"r{n}"} for n in range(20)]
 RECORD = {
@@ -47,4 +53,24 @@ def test_a_run_is_compared_with_its_start():
 
 
 def test_the_methods_of_the_lesson_are_there():
-    assert {"DPO", "DPO, wrong reference", "IPO", "SimPO", "ORPO", "KTO"} <= set(METHODS)
+    assert {"DPO", "DPO, wrong reference", "DPO + SFT", "SFT on chosen", "IPO", "SimPO", "ORPO", "KTO"} <= set(METHODS)
+
+
+@pytest.fixture(scope="module")
+def setting(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("adapters")
+    adapter = LoraConfig(task_type="CAUSAL_LM", r=2, target_modules="all-linear")
+    get_peft_model(load_model(str(TINY_MODEL)), adapter).save_pretrained(folder / "sft-1")
+    return Setting(str(TINY_MODEL), steps=2, batch=4, folder=str(folder))
+
+
+def test_the_control_never_sees_a_rejected_answer(setting):
+    trainer, _, tokenizer = build(setting, "SFT on chosen", seed=1)
+    chosen = {(pair["prompt"] + pair["chosen"]).strip() for pair in read_jsonl(TRAIN)}
+    seen = [tokenizer.decode(row["input_ids"], skip_special_tokens=True).strip() for row in trainer.train_dataset]
+    assert len(seen) == 8 and set(seen) <= chosen
+
+
+def test_both_losses_are_in_the_sum(setting):
+    assert build(setting, "DPO + SFT", seed=1)[0].args.loss_type == ["sigmoid", "sft"]
+    assert build(setting, "DPO", seed=1)[0].args.loss_type == ["sigmoid"]

@@ -49,6 +49,8 @@ SEEDS, LENGTH, ROOM, TEMPERATURE = (1, 2, 3), 256, 70, 0.5
 METHODS = {  # name: what the trainer gets besides the common settings
     "DPO": {"beta": 0.1},
     "DPO, wrong reference": {"beta": 0.1},
+    "DPO + SFT": {"beta": 0.1, "loss_type": ["sigmoid", "sft"], "loss_weights": [1.0, 1.0]},
+    "SFT on chosen": {},  # the control: no rejected answer is seen
     "IPO": {"beta": 0.1, "loss_type": "ipo"},
     "DPO per token": {"beta": 3.0, "loss_type": "sigmoid_norm"},
     "SimPO": {"beta": 2.0, "loss_type": "simpo", "simpo_gamma": 1.0, "cpo_alpha": 0.0, "remove_unused_columns": False},
@@ -157,7 +159,12 @@ def build(setting: Setting, method: str, seed: int):
     if method.endswith("longer preferred"):
         records = [preferences.longer_preferred(record) for record in records]
     rows = [{field: record[field] for field in ("prompt", "chosen", "rejected")} for record in records]
-    kinds = {"SimPO": (CPOTrainer, CPOConfig), "ORPO": (ORPOTrainer, ORPOConfig), "KTO": (KTOTrainer, KTOConfig)}
+    kinds = {
+        "SimPO": (CPOTrainer, CPOConfig),
+        "ORPO": (ORPOTrainer, ORPOConfig),
+        "KTO": (KTOTrainer, KTOConfig),
+        "SFT on chosen": (SFTTrainer, SFTConfig),
+    }
     kind, config = kinds.get(method, (DPOTrainer, DPOConfig))
     options = {}
     if method == "DPO, wrong reference":
@@ -166,6 +173,8 @@ def build(setting: Setting, method: str, seed: int):
     if method == "KTO":  # it would unpair them itself, the chosen ones first, and take them in that order
         rows = single_answers(rows, seed)
         arguments.per_device_train_batch_size *= 2  # as many answers a step as the others
+    if kind is SFTTrainer:
+        rows = [{"prompt": row["prompt"], "completion": row["chosen"]} for row in rows]
     data, stopwatch = Dataset.from_list(rows), Stopwatch()
     trainer = kind(
         model=model, args=arguments, train_dataset=data, processing_class=tokenizer, callbacks=[stopwatch], **options

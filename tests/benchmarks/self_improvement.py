@@ -1,7 +1,8 @@
 """Three rounds of STaR, GRPO and distillation at equal compute: the record behind 04-Reasoning-Tuning/Self-Improvement.
 
     python -m tests.benchmarks.self_improvement --out FOLDER [--model PATH] [--name NAME] [--seeds 1,2,3]
-        [--data comparisons|additions] [--problems N] [--pool N] [--rounds R] [--workers W] [--minutes M] [--quick]
+        [--data comparisons|additions] [--problems N] [--pool N] [--rounds R] [--generations G] [--completions C]
+        [--workers W] [--minutes M] [--quick]
 
 For each seed a model is warmed up for a moment, and everything starts from there: STaR (tune on the model's own right
 samples, from the warm-up again in each round), the same without a restart, without a filter, GRPO until it has cost as much
@@ -47,7 +48,15 @@ from tests.benchmarks.pool import collect
 DRAWN, TRAINED = 2, 4  # operations for each parameter and token: forward; forward and backward past frozen weights
 SETTINGS = {  # what depends on the data
     "additions": {"warm_steps": 24, "warm_rate": 6e-3, "tune_rate": 2e-3, "rate": 5e-4, "generations": 4, "room": 54},
-    "comparisons": {"warm_steps": 8, "warm_rate": 5e-4, "tune_rate": 1e-3, "rate": 3e-4, "generations": 8, "room": 6},
+    "comparisons": {
+        "warm_steps": 16,
+        "warm_rate": 5e-4,
+        "tune_rate": 1e-3,
+        "rate": 3e-4,
+        "generations": 4,
+        "completions": 64,  # 16 prompts a step: with 4 the answer drifts to "the first" or "the second" of the numbers
+        "room": 6,
+    },
 }
 
 
@@ -321,6 +330,8 @@ def main() -> None:
     parser.add_argument("--problems", type=int, default=200, help="held-out problems")
     parser.add_argument("--pool", type=int, default=96, help="training problems")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--generations", type=int, help="GRPO: completions of a prompt; the default is the data's")
+    parser.add_argument("--completions", type=int, help="GRPO: completions of a step; the default is the data's")
     parser.add_argument("--workers", type=int, default=max(1, min(4, (os.cpu_count() or 1) - 2)))
     parser.add_argument("--minutes", type=float, default=9.0, help="what is not done by then is left out")
     parser.add_argument("--quick", action="store_true", help="few steps and problems, one seed")
@@ -330,6 +341,8 @@ def main() -> None:
     weights = find_weights(args.model, revision)
     setting = Setting(weights.path, args.data, **SETTINGS[args.data])
     setting = replace(setting, problems=args.problems, pool=args.pool, rounds=args.rounds)
+    given = {name: getattr(args, name) for name in ("generations", "completions")}
+    setting = replace(setting, **{name: value for name, value in given.items() if value})
     if args.quick:
         setting = replace(setting, pool=10, problems=10, tune_steps=2, completions=8)
     args.out.mkdir(parents=True, exist_ok=True)
