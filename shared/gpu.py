@@ -1,5 +1,6 @@
 """What a GPU run needs, said before minutes are lost, and what to do when memory runs out."""
 
+import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +22,10 @@ class OutOfMemory(CourseError):
 
 
 def check_device(profile: Profile) -> None:
-    """Raise DeviceError where `profile` asks for a GPU that is not there or too small. Called before any download."""
+    """Raise DeviceError where `profile` asks for a GPU that is not there or too small. Called before any download.
+
+    Several processes (`make train`) merge nothing and share the work: of them only a GPU is asked.
+    """
     if profile.gpu_gib is None:
         return
     if not torch.cuda.is_available():
@@ -30,7 +34,7 @@ def check_device(profile: Profile) -> None:
             "driver for CUDA 13, or take PROFILE=small, which needs none."
         )
     total = torch.cuda.get_device_properties(0).total_memory / 2**30
-    if total < profile.gpu_gib:
+    if total < profile.gpu_gib and "LOCAL_RANK" not in os.environ:
         raise DeviceError(
             f"PROFILE={profile.name} needs about {profile.gpu_gib:g} GiB, for the merge in 16 bit, and this GPU has "
             f"{total:.1f}: take PROFILE=small, or a smaller model by MODEL=."

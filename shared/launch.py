@@ -122,7 +122,7 @@ def start(script: Path, name: str, processes: int, environment: dict[str, str], 
         why = (
             f"process {said[0][0]} of {processes} failed: {said[0][1]}"
             if said
-            else "a process ended without a word, as when it is killed for lack of memory"
+            else "a process ended without a word of its own: see above, or it was killed, as for lack of memory"
         )
         raise RunError(
             f"{why} (all were stopped). What was saved is in {os.path.relpath(script.parent)}: the same command goes on from "

@@ -183,16 +183,22 @@ def reliability(curves: Mapping[str, Sequence[tuple[int, float, float]]]) -> Fig
 
 
 def against_gpus(panels: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]]) -> Figure:
-    """`panels`: label -> {name: (GPUs, value) points}, a panel each side by side; names share marker and line."""
+    """`panels`: label -> {"engine-method": (GPUs, value) points}, a panel each side by side.
+
+    A method has one colour and marker in all panels, and an engine one line.
+    """
     figure, all_axes = plt.subplots(
         1, len(panels), figsize=(3.6 * len(panels), 3.9), dpi=90, facecolor="white", layout="constrained", squeeze=False
     )
-    names = list(dict.fromkeys(name for curves in panels.values() for name in curves))
+    names = dict.fromkeys(name for curves in panels.values() for name in curves)
+    engines, methods = (list(dict.fromkeys(name.partition("-")[part] for name in names)) for part in (0, 2))
     for axes, (label, curves) in zip(all_axes[0], panels.items(), strict=True):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
         for name, points in curves.items():
-            style = line_style(names.index(name))
+            engine, _, method = name.partition("-")
+            line = line_style(engines.index(engine))["linestyle"]
+            style = line_style(methods.index(method)) | {"linestyle": line}
             axes.plot(*zip(*points, strict=True), label=name, markersize=6, fillstyle="none", **style)
         axes.set(xlabel="GPUs", ylabel=label, xticks=sorted({gpus for points in curves.values() for gpus, _ in points}))
         axes.set_ylim(bottom=0)

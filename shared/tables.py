@@ -83,7 +83,7 @@ def scaling_table(receipts: list[dict]) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for r in sorted(receipts, key=lambda r: (r["method"], r["engine"], r["weights"], r["gpus"])):
-        name = f"{r['method']}, {r['engine']}" + (", float32 states" if r["weights"] == "float32" else "")
+        name = f"{r['method']}, {r['engine']}" + (", float32 weights and states" if r["weights"] == "float32" else "")
         if r.get("error"):
             rows.append(f"| {name} | {r['gpus']} | failed: {r['error']} | | | | | |")
             continue

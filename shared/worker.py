@@ -34,7 +34,9 @@ def fail(kind: type[BaseException], error: BaseException, where) -> None:
     if not told:
         print(f"process {rank}:\n{own}", file=sys.stderr)
     if folder and not told and not _misses_another(error):
-        (Path(folder) / f"{rank}.txt").write_text(own.splitlines()[-1])
+        first_line = (str(error).strip() or kind.__name__).splitlines()[0]
+        named = isinstance(error, CourseError) or first_line == kind.__name__
+        (Path(folder) / f"{rank}.txt").write_text(first_line if named else f"{kind.__name__}: {first_line}")
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(130 if interrupted else 1)

@@ -35,6 +35,9 @@ def test_a_gpu_that_is_too_small_is_named_with_both_figures(monkeypatch):
     pretend(monkeypatch, gib=7.8)
     with pytest.raises(gpu.DeviceError, match=f"needs about {FULL.gpu_gib:g} GiB.*has 7.8"):
         gpu.check_device(FULL)
+    monkeypatch.setenv("LOCAL_RANK", "0")  # one of several processes, which merge nothing
+    assert gpu.check_device(FULL) is None
+    monkeypatch.delenv("LOCAL_RANK")
     pretend(monkeypatch, gib=80)
     assert gpu.check_device(FULL) is None
 

@@ -250,6 +250,7 @@ def test_who_misses_another_is_not_taken_for_the_cause(tmp_path, monkeypatch, ca
         (DataError("line 3: no prompt."), "line 3: no prompt.", 1),
         (DataError(), "DataError", 1),
         (ZeroDivisionError("by zero"), "ZeroDivisionError: by zero", 1),
+        (RuntimeError("CUDA error: assert\nCompile with X."), "RuntimeError: CUDA error: assert", 1),
     ],
 )
 def test_only_the_first_failure_is_told(tmp_path, monkeypatch, capsys, error, left, status):

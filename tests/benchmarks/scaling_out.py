@@ -110,7 +110,7 @@ def train(row: Row, tiny: bool, folder: str) -> tuple[SFTTrainer, list[float], d
             callbacks=[moments, held],
         )
     )
-    if not sharded:  # FSDP2 wants one type in a layer
+    if not sharded:  # FSDP2 wants one type among a layer's trained parameters
         for parameter in trainer.model.parameters():
             if parameter.requires_grad:
                 parameter.data = parameter.data.float()
