@@ -4,6 +4,7 @@ A plain loop in place of a Trainer: methods that need an optimiser or a call of 
 """
 
 import json
+import math
 import random
 import tempfile
 import time
@@ -180,24 +181,48 @@ def generate_behind_prompt(
     return completions
 
 
-def seeds_score(name: str, runs: Sequence[Sequence[float]], resamples: int = 2000) -> Score:
+def seeds_score(name: str, runs: Sequence[Sequence[float | None]], resamples: int = 2000) -> Score:
     """The mean over seeds and examples of values from 0 to 1; `runs`: for each seed the values, in one order of examples.
 
     The interval is a bootstrap that draws seeds and examples, both anew each time; it is no narrower than Wilson's for
-    as many examples, which does not end at a point where all values are the same.
+    as many examples, which does not end at a point where all values are the same. None: an example that does not count
+    for that seed; `n` is the number of examples that count for any.
     """
-    n, rng = len(runs[0]), random.Random(0)
-    tensor, means = torch.tensor([list(run) for run in runs], dtype=torch.float64), []
-    generator = torch.Generator().manual_seed(rng.randrange(2**31))
-    for _ in range(resamples):
-        seeds = torch.randint(len(runs), (len(runs),), generator=generator)
-        rows = torch.randint(n, (n,), generator=generator)
-        means.append(tensor[seeds][:, rows].mean().item())
-    means.sort()
-    value = tensor.mean().item()
+    tensor = torch.tensor([[math.nan if v is None else float(v) for v in run] for run in runs], dtype=torch.float64)
+    tensor = tensor[:, ~tensor.isnan().all(0)]
+    n = tensor.shape[1]
+    means = tensor[_drawn(*tensor.shape, resamples)].nanmean((1, 2)).sort().values
+    value = tensor.nanmean().item()
     low, high = wilson_interval(round(value * n), n)
-    drawn_low, drawn_high = means[int(0.025 * resamples)], means[int(0.975 * resamples) - 1]
+    drawn_low, drawn_high = means[int(0.025 * resamples)].item(), means[int(0.975 * resamples) - 1].item()
     return Score(name, value, n, min(low, drawn_low), max(high, drawn_high))
+
+
+def seeds_difference(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]], resamples: int = 2000
+) -> dict[str, float]:
+    """The difference of two means over the same seeds and examples, `second` minus `first`, with a 95 % interval.
+
+    {"difference", "low", "high"}, paired: a bootstrap that draws seeds and examples, for both sides the same ones. Raises
+    ValueError where the two are not of the same seeds and examples.
+    """
+    sizes = [[len(run) for run in runs] for runs in (first, second)]
+    if sizes[0] != sizes[1] or not sizes[0] or len(set(sizes[0])) > 1:
+        raise ValueError(f"examples of each seed: {sizes[0]} and {sizes[1]}; give both sides' values on the same ones")
+    one, two = (
+        torch.tensor([[float(v) for v in run] for run in runs], dtype=torch.float64) for runs in (first, second)
+    )
+    change = two - one
+    means = change[_drawn(*change.shape, resamples)].mean((1, 2)).sort().values
+    found = change.mean(), means[int(0.025 * resamples)], means[int(0.975 * resamples) - 1]
+    return {key: round(value.item(), 5) for key, value in zip(("difference", "low", "high"), found, strict=True)}
+
+
+def _drawn(seeds: int, examples: int, resamples: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Rows and columns of a bootstrap over both, to index a (seeds, examples) tensor: (resamples, seeds, examples)."""
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(seeds, (resamples, seeds, 1), generator=generator)
+    return rows, torch.randint(examples, (resamples, 1, examples), generator=generator)
 
 
 def adapter_bytes(model: torch.nn.Module) -> int:

@@ -40,7 +40,7 @@ def environment() -> dict[str, object]:
     """Device, driver, package versions, commit and time of this process."""
     gpu = torch.cuda.is_available()
     return {
-        "device": torch.cuda.get_device_name() if gpu else f"CPU, {os.cpu_count()} cores, {platform.machine()}",
+        "device": torch.cuda.get_device_name() if gpu else f"CPU, {_cores()} cores, {platform.machine()}",
         "driver": _output("nvidia-smi", "--id=0", "--query-gpu=driver_version", "--format=csv,noheader")
         if gpu
         else None,
@@ -50,6 +50,11 @@ def environment() -> dict[str, object]:
         or _output("git", "-C", str(ROOT), "rev-parse", "HEAD"),
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def _cores() -> int | None:
+    """Processors that this process may use, which can be fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def parameter_counts(model: torch.nn.Module) -> dict[str, object]:

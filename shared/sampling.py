@@ -8,6 +8,7 @@ import math
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
 import torch
@@ -144,13 +145,17 @@ def votes(answers: Sequence[Hashable | None]) -> list[Hashable]:
 def majority_share(
     answers: Sequence[Hashable | None], truth: Hashable, k: int, draws: int = 200, seed: int = 0
 ) -> float:
-    """The chance that k samples vote for `truth`, a tie being drawn by lot; over `draws` random choices of the k.
+    """The chance that k of the n samples vote for `truth`, a tie being drawn by lot.
 
-    All n samples: exact. Raises SamplingError where k is larger than n.
+    Exact where there are no more than `draws` choices of k samples; else over that many random ones. Raises SamplingError
+    where k is larger than n.
     """
     _checked(len(answers), k)
-    rng = np.random.default_rng(seed)
-    chosen = [range(k)] if k == len(answers) else [rng.permutation(len(answers))[:k] for _ in range(draws)]
+    if math.comb(len(answers), k) <= draws:
+        chosen = list(combinations(range(len(answers)), k))
+    else:
+        rng = np.random.default_rng(seed)
+        chosen = [rng.permutation(len(answers))[:k] for _ in range(draws)]
     total = 0.0
     for places in chosen:
         winners = votes([answers[place] for place in places])

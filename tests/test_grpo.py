@@ -96,7 +96,8 @@ def test_skills_are_counted_over_seeds():
     two = {"greedy before": [False, True], "solved of k": [0, 0], "greedy after stage 1": [False, True]}
     found = grpo.skills([{"sets": {"3 digits": one}}, {"sets": {"3 digits": two}}])["3 digits"]
     assert found["pass"]["value"] == 0.25 and found["before"]["value"] == 0.25 and found["after"]["value"] == 0.75
-    assert (found["new"]["value"], found["new"]["n"]) == (0.5, 2)  # two were solved by no sample, and not greedily
+    assert (found["new"]["value"], found["new"]["n"]) == (0.5, 1)  # one problem, for both seeds; of the other none
+    assert found["never solved"] == 0.5
     solved = {"greedy before": [True], "solved of k": [2], "greedy after stage 1": [True]}
     assert grpo.skills([{"sets": {"2 digits": solved}}])["2 digits"]["new"] is None
     assert grpo.skills([]) == {}

@@ -22,7 +22,7 @@ from shared.peft_methods import (
     frequent_tokens,
     kv_shape,
 )
-from shared.peft_training import answer_f1, answer_losses, make_batches, seeds_score, train
+from shared.peft_training import answer_f1, answer_losses, make_batches, seeds_difference, seeds_score, train
 from shared.profile import TINY_MODEL
 from tests.benchmarks import peft_methods as benchmark
 
@@ -189,6 +189,21 @@ def test_the_interval_over_seeds_is_wider_where_seeds_differ():
     assert apart.high - apart.low > 1.5 * (alike.high - alike.low)
     perfect = seeds_score("exact match", [[1.0] * 200] * 3)
     assert (perfect.low, perfect.high) == evaluation.wilson_interval(200, 200)
+    part = seeds_score("exact match", [[1.0, None, 0.0, None], [1.0, 1.0, None, None]])
+    assert part.value == 0.75 and part.n == 3  # three of four that count are right; the fourth example counts nowhere
+
+
+def test_a_difference_over_seeds_is_paired():
+    first = [[True, False] * 50, [False, True] * 50]
+    better = [[hit or place % 10 in (1, 2) for place, hit in enumerate(run)] for run in first]  # ten more in each
+    found = seeds_difference(first, better)
+    assert found["difference"] == pytest.approx(0.1) and 0 < found["low"] < 0.1 < found["high"]
+    assert seeds_difference(better, first)["difference"] == -found["difference"]
+    assert seeds_difference(first, first) == {"difference": 0.0, "low": 0.0, "high": 0.0}
+    shifted = seeds_difference([[True] * 50 + [False] * 50], [[False] * 50 + [True] * 50])
+    assert shifted["low"] < 0 < shifted["high"]
+    with pytest.raises(ValueError, match="same ones"):
+        seeds_difference(first, first[:1])
 
 
 def test_a_sweep_goes_on_beyond_its_ends_at_most_twice():

@@ -276,18 +276,21 @@ def new_skill(setting: Setting, seed: int, name: str) -> dict:
             for row, record in zip(rows, records, strict=True)
         ]
     print(f"seed {seed}, before:", compact({"sets": found})["sets"], flush=True)
-    logs, speed, steps = {}, {}, 0
+    logs, speed, steps, planned = {}, {}, [], []
     for stage, (shares, part) in enumerate(stages(setting.replay)):
         room = rooms[f"{max(shares)} digits"]
         wanted = max(1, round(part * setting.steps))
         trainer, stopwatch = reinforce(setting, seed, model, tokenizer, additions(2000, shares), wanted, room)
-        model, steps = trainer.model, steps + trainer.state.global_step
+        model = trainer.model
+        planned.append(wanted)
+        steps.append(trainer.state.global_step)
         for key, values in curves(trainer.state.log_history).items():
             logs.setdefault(key, []).extend(values)
         speed = speed or stopwatch.speed(trainer)
         for title, records in sets.items():
             found[title][f"greedy after stage {stage + 1}"] = greedy(model, tokenizer, records, rooms[title])
-    return {"sets": found, "curves": logs, **size_of, **{k: round(v, 4) for k, v in speed.items()}, "steps": steps}
+    spent = {k: round(v, 4) for k, v in speed.items()} | {"steps": sum(steps), "stage_steps": [steps, planned]}
+    return {"sets": found, "curves": logs, **size_of, **spent}
 
 
 def run(setting: Setting, seed: int, name: str) -> dict:
@@ -312,6 +315,20 @@ def score(runs: list[dict]) -> dict | None:
     return peft_training.seeds_score("right answers", done).as_dict() if done else None
 
 
+def differences(runs: list[dict]) -> dict[str, dict]:
+    """For each option the right answers minus those of "base", paired by seed and problem, where both have the same seeds."""
+    right = {}
+    for found in runs:
+        right.setdefault(found["run"], {})[found["seed"]] = found["right"]
+    base = right.get("base", {})
+    shared_seeds = {name: sorted(base.keys() & by_seed.keys()) for name, by_seed in right.items() if name != "base"}
+    return {
+        name: peft_training.seeds_difference([base[seed] for seed in seeds], [right[name][seed] for seed in seeds])
+        for name, seeds in shared_seeds.items()
+        if seeds
+    }
+
+
 def skills(runs: list[dict]) -> dict[str, dict]:
     """For each kind of addition: problems solved by a sample, greedy before and after, and after of those never solved."""
     found = {}
@@ -319,15 +336,17 @@ def skills(runs: list[dict]) -> dict[str, dict]:
         mine = [run["sets"][title] for run in runs]
         last = list(mine[0])[-1]
         solved = [[count > 0 for count in one["solved of k"]] for one in mine]
-        new = []  # after, of what neither a sample nor the greedy answer solved before
+        new = []  # of each seed: after, of what neither a sample nor the greedy answer solved before; the others None
         for one, some in zip(mine, solved, strict=True):
             outcomes = zip(one[last], some, one["greedy before"], strict=True)
-            new += [hit for hit, sampled, likeliest in outcomes if not (sampled or likeliest)]
+            new.append([None if sampled or likeliest else hit for hit, sampled, likeliest in outcomes])
+        counted = sum(hit is not None for hits in new for hit in hits)
         found[title] = {
             "pass": peft_training.seeds_score("solved by a sample", solved).as_dict(),
             "before": peft_training.seeds_score("greedy before", [one["greedy before"] for one in mine]).as_dict(),
             "after": peft_training.seeds_score("greedy after", [one[last] for one in mine]).as_dict(),
-            "new": evaluation.share_score("greedy after, never solved before", new).as_dict() if new else None,
+            "new": peft_training.seeds_score("greedy after, never solved before", new).as_dict() if counted else None,
+            "never solved": round(counted / sum(map(len, new)), 4),
         }
     return found
 
@@ -467,6 +486,7 @@ def record(args: argparse.Namespace, setting: Setting, weights, runs: list[dict]
         "setting": {key: value for key, value in asdict(setting).items() if key not in ("weights", "folder", "until")},
         "metrics": metrics,
         **({"sets": sets, "stages": stages(setting.replay), "warm_sizes": WARM_SIZES} if sets else {"scores": scores}),
+        **({"against base": differences(done)} if args.part == "ablations" else {}),
         "runs": [compact(found) for found in before + runs],
         **({} if done else {"error": runs[0]["error"] if runs else "nothing was done in time"}),
     }
@@ -478,7 +498,8 @@ def table(receipt: dict) -> str:
     for name, found in receipt.get("scores", {}).items():
         lines.append(f"{name:20} {evaluation.Score(**found)}")
     for title, found in receipt.get("sets", {}).items():
-        lines += [f"{title:10} {key:7} {evaluation.Score(**value) if value else '-'}" for key, value in found.items()]
+        scores = {key: value for key, value in found.items() if isinstance(value, dict)}
+        lines += [f"{title:10} {key:7} {evaluation.Score(**value)}" for key, value in scores.items()]
     return "\n".join(lines)
 
 

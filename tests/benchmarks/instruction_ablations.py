@@ -202,6 +202,13 @@ def run(setting: Setting, name: str | None, seed: int) -> dict:
     return found | {"wall_s": round(time.time() - began, 1)}
 
 
+def against(base: dict[int, dict], other: dict[int, dict]) -> dict | None:
+    """Good answers minus those of the base recipe, paired by seed and chat; None where they have no seed in common."""
+    seeds = sorted(base.keys() & other.keys())
+    sides = ([runs[seed]["good answers"] for seed in seeds] for runs in (base, other))
+    return peft_training.seeds_difference(*sides) if seeds else None
+
+
 def summary(runs: Sequence[dict]) -> dict:
     """The scores of one variant over its seeds."""
     scores = {key: peft_training.seeds_score(key, [run[key] for run in runs]).as_dict() for key in SCORES}
@@ -212,6 +219,8 @@ def receipt(setting: Setting, label: str, done: dict, before: dict | None, error
     """The receipt of all that has come back; `error` in it where the base recipe has no run."""
     _, conversations = data(setting.weights)
     variants = {name: summary([done[name][s] for s in sorted(done[name])]) for name in VARIANTS if done.get(name)}
+    for name, variant in variants.items():
+        variant["against base"] = against(done.get("base", {}), done[name]) if name != "base" else None
     base = next(iter(done.get("base", {}).values()), None)
     metrics = {}
     if base and before:

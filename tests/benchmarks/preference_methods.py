@@ -59,6 +59,7 @@ METHODS = {  # name: what the trainer gets besides the common settings
     "DPO, longer preferred": {"beta": 0.1},
     "DPO per token, longer preferred": {"beta": 3.0, "loss_type": "sigmoid_norm"},
 }
+CONTROL = "SFT on chosen"  # imitation of the good answers, without a preference
 GPU = torch.cuda.is_available()
 
 
@@ -220,6 +221,16 @@ def compared(found: dict, before: dict, heldout: list[dict]) -> dict:
     }
 
 
+def differences(good: dict[str, dict[int, list[bool]]]) -> dict[str, dict]:
+    """For each method its good answers minus those of the control, paired by seed and chat; `good`: by method and seed."""
+    control = good.get(CONTROL, {})
+    return {
+        method: peft_training.seeds_difference([control[s] for s in seeds], [found[s] for s in seeds])
+        for method, found in good.items()
+        if method != CONTROL and (seeds := sorted(control.keys() & found.keys()))
+    }
+
+
 def table(runs: list[dict]) -> str:
     """One line a method: means over its seeds."""
     lines = [f"{'method':32} good   win    words  accuracy  chosen    rejected  s/step"]
@@ -274,12 +285,12 @@ def main() -> None:
                 f"[{time.time() - began:4.0f} s] tuned on the logs, seed {seed}: {statistics.fmean(result['good']):.1%}"
             )
         waiting = [pool.submit(run, setting, method, seed) for seed in seeds for method in methods]
-        good: dict[str, list] = {}
+        good: dict[str, dict] = {}
         try:
             for future in as_completed(waiting, timeout=max(1.0, began + 60 * args.minutes - time.time())):
                 result = future.result()
                 if not result.get("error"):
-                    good.setdefault(result["method"], []).append(result["good"])
+                    good.setdefault(result["method"], {})[result["seed"]] = result["good"]
                 runs.append(compared(result, before[result["seed"]], heldout))
                 said = runs[-1].get("error") or f"{runs[-1]['good']:.1%} good"
                 print(f"[{time.time() - began:4.0f} s] {result['method']}, seed {result['seed']}: {said}", flush=True)
@@ -294,9 +305,9 @@ def main() -> None:
     if good.get("DPO") and setting.prompts >= 100:
         metrics = {
             "before": peft_training.seeds_score("good answers", [r["good"] for r in before.values()]).as_dict(),
-            "after": peft_training.seeds_score("good answers", good["DPO"]).as_dict(),
+            "after": peft_training.seeds_score("good answers", list(good["DPO"].values())).as_dict(),
         }
-        metrics |= {name: peft_training.seeds_score("good answers", g).as_dict() for name, g in good.items()}
+        metrics |= {n: peft_training.seeds_score("good answers", list(g.values())).as_dict() for n, g in good.items()}
     steps_s = [r["step_s"] for r in runs if r["method"] == "DPO" and not r.get("error")]
     receipt = {
         "name": f"preference-methods-{args.name}",
@@ -323,6 +334,7 @@ def main() -> None:
         "setting": {name: value for name, value in asdict(setting).items() if name not in ("weights", "folder")},
         "options": {name: METHODS[name] for name in methods},
         "metrics": metrics,
+        "against control": differences(good | {"SFT": {seed: result["good"] for seed, result in before.items()}}),
         "runs": tuned + runs,
     }
     text = json.dumps(dict.fromkeys(receipts.KEYS) | receipt, indent=2, default=str)
