@@ -8,6 +8,7 @@ import torch
 from shared import receipts
 from shared.models.quantization import quantized_layers
 from tests.benchmarks import falcon_7b
+from tests.benchmarks.paired import differences
 
 ON_A_CPU = [row for row in falcon_7b.ROWS if row.stack != "litgpt" and not row.offload and not row.card_gib]
 
@@ -57,3 +58,14 @@ def test_the_table_of_several_gpus_compares_with_one():
     assert table[2] == "| LoRA, ddp | 1 | 16.4 | 17.0 | 13.3 | 0.500 | 1,000 | 100% |"
     assert table[3] == "| LoRA, fsdp | 2 | 16.4 | 17.0 | 13.3 | 0.500 | 1,500 | 75% |"
     assert table[4] == "| LoRA, fsdp | 4 | failed: out of memory | | | | | |"
+
+
+def test_differences_are_over_the_seeds_that_both_have():
+    right = {
+        "base": {1: [True, False], 2: [True, True]},
+        "other": {2: [False, True], 3: [True, True]},
+        "none": {4: [True]},
+    }
+    found = differences(right, "base")
+    assert list(found) == ["other"] and found["other"]["difference"] == -0.5
+    assert differences({"other": {1: [True]}}, "base") == {}

@@ -3,11 +3,13 @@
 import argparse
 import contextlib
 import io
+import json
 from types import SimpleNamespace
 
 import pytest
 import torch
 
+from shared import receipts
 from tests.benchmarks import grpo
 from tests.lessons import chapters, printed, with_mistake
 
@@ -151,3 +153,15 @@ def test_the_adapter_gets_32_bit():
     layer.bias.requires_grad_(False)
     grpo.in_float32(layer)
     assert (layer.weight.dtype, layer.bias.dtype) == (torch.float32, torch.bfloat16)
+
+
+def test_the_record_holds_what_the_page_says_of_the_new_skill():
+    folder = receipts.ROOT / "04-Reasoning-Tuning/results"
+    for name in ("tiny", "tiny-no-replay"):
+        record = json.loads((folder / f"grpo-new-skill-{name}.json").read_text())
+        assert all(
+            run["stage_steps"] == [[225, 75], [225, 75]] for run in record["runs"]
+        )  # done, planned: none was cut
+        three, four = record["sets"]["3 digits"], record["sets"]["4 digits"]
+        assert three["after"]["low"] > three["pass"]["high"], "more is solved than sampling reached"
+        assert four["after"]["value"] < 0.02 and four["after"]["low"] <= four["pass"]["value"], "four digits: nothing"

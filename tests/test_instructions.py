@@ -5,11 +5,15 @@ import math
 
 import pytest
 import torch
+from datasets import Dataset
+from trl import SFTConfig, SFTTrainer
 
 from shared import instructions, receipts
 from shared.data import read_jsonl
 from shared.errors import DataError
 from shared.instructions import Answer, conversation, count_sentences, in_one_sentence, on_references, score
+from shared.models import load_model, load_tokenizer
+from shared.profile import TINY_MODEL
 from shared.rubrics import good_answer
 from tests.benchmarks import instruction_ablations
 
@@ -140,3 +144,15 @@ def test_the_benchmark_writes_a_complete_receipt():
     assert made["metrics"]["after"]["value"] == 0.5 and len(made["runs"]) == 2
     failed = instruction_ablations.receipt(setting, "tiny", {}, None, ["base, seed 1: no memory"], began=0.0)
     assert failed["error"] == "base, seed 1: no memory" and failed["metrics"] == {}
+
+
+def test_the_empty_places_of_packed_rows_are_not_computed(tmp_path):
+    tokenizer = load_tokenizer(TINY_MODEL)
+    rows = Dataset.from_list([{"text": "Customer: a word and another. " * count} for count in (9, 11, 7, 13, 10, 8)])
+    options = {"packing": True, "packing_strategy": "bfd", "max_length": 128, "per_device_train_batch_size": 2}
+    arguments = SFTConfig(tmp_path, **options, report_to="none", bf16=False)
+    trainer = SFTTrainer(load_model(TINY_MODEL), arguments, train_dataset=rows, processing_class=tokenizer)
+    lengths = sorted(len(row["input_ids"]) for row in trainer.train_dataset)
+    assert lengths[0] < 128, "some rows were to have empty places"
+    shapes = [batch["input_ids"].shape for batch in trainer.get_train_dataloader()]
+    assert {rows for rows, _ in shapes} == {1} and sum(tokens for _, tokens in shapes) == sum(lengths)

@@ -47,6 +47,7 @@ from shared.models.weights import find_weights
 from shared.profile import PROFILES
 from shared.rewards import checked, correctness
 from shared.training import Stopwatch, quiet
+from tests.benchmarks.paired import differences
 from tests.benchmarks.pool import collect
 
 GPU, WORKED_SHARE = torch.cuda.is_available(), 0.3
@@ -315,20 +316,6 @@ def score(runs: list[dict]) -> dict | None:
     return peft_training.seeds_score("right answers", done).as_dict() if done else None
 
 
-def differences(runs: list[dict]) -> dict[str, dict]:
-    """For each option the right answers minus those of "base", paired by seed and problem, where both have the same seeds."""
-    right = {}
-    for found in runs:
-        right.setdefault(found["run"], {})[found["seed"]] = found["right"]
-    base = right.get("base", {})
-    shared_seeds = {name: sorted(base.keys() & by_seed.keys()) for name, by_seed in right.items() if name != "base"}
-    return {
-        name: peft_training.seeds_difference([base[seed] for seed in seeds], [right[name][seed] for seed in seeds])
-        for name, seeds in shared_seeds.items()
-        if seeds
-    }
-
-
 def skills(runs: list[dict]) -> dict[str, dict]:
     """For each kind of addition: problems solved by a sample, greedy before and after, and after of those never solved."""
     found = {}
@@ -453,6 +440,7 @@ def record(args: argparse.Namespace, setting: Setting, weights, runs: list[dict]
     first, sets = (done or [{}])[0], skills(done) if args.part == "new-skill" else {}
     names = dict.fromkeys(found["run"] for found in done if "right" in found)
     scores = {name: score([found for found in runs if found["run"] == name]) for name in names}
+    right = {name: {found["seed"]: found["right"] for found in done if found["run"] == name} for name in names}
     metrics = {}
     if sets and setting.problems >= 100:
         metrics = {"before": sets["3 digits"]["before"], "after": sets["3 digits"]["after"]}
@@ -486,7 +474,7 @@ def record(args: argparse.Namespace, setting: Setting, weights, runs: list[dict]
         "setting": {key: value for key, value in asdict(setting).items() if key not in ("weights", "folder", "until")},
         "metrics": metrics,
         **({"sets": sets, "stages": stages(setting.replay), "warm_sizes": WARM_SIZES} if sets else {"scores": scores}),
-        **({"against base": differences(done)} if args.part == "ablations" else {}),
+        **({"against base": differences(right, "base")} if args.part == "ablations" else {}),
         "runs": [compact(found) for found in before + runs],
         **({} if done else {"error": runs[0]["error"] if runs else "nothing was done in time"}),
     }

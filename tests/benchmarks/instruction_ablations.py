@@ -42,6 +42,7 @@ from shared.models.weights import find_weights
 from shared.profile import PROFILES, TINY_MODEL
 from shared.rubrics import good_answer
 from shared.training import Stopwatch, quiet
+from tests.benchmarks.paired import differences
 
 SEEDS = (1, 2, 3)
 ROW = 512  # tokens of a packed row
@@ -202,13 +203,6 @@ def run(setting: Setting, name: str | None, seed: int) -> dict:
     return found | {"wall_s": round(time.time() - began, 1)}
 
 
-def against(base: dict[int, dict], other: dict[int, dict]) -> dict | None:
-    """Good answers minus those of the base recipe, paired by seed and chat; None where they have no seed in common."""
-    seeds = sorted(base.keys() & other.keys())
-    sides = ([runs[seed]["good answers"] for seed in seeds] for runs in (base, other))
-    return peft_training.seeds_difference(*sides) if seeds else None
-
-
 def summary(runs: Sequence[dict]) -> dict:
     """The scores of one variant over its seeds."""
     scores = {key: peft_training.seeds_score(key, [run[key] for run in runs]).as_dict() for key in SCORES}
@@ -219,8 +213,10 @@ def receipt(setting: Setting, label: str, done: dict, before: dict | None, error
     """The receipt of all that has come back; `error` in it where the base recipe has no run."""
     _, conversations = data(setting.weights)
     variants = {name: summary([done[name][s] for s in sorted(done[name])]) for name in VARIANTS if done.get(name)}
+    good = {name: {seed: found["good answers"] for seed, found in by_seed.items()} for name, by_seed in done.items()}
+    paired = differences(good, "base")
     for name, variant in variants.items():
-        variant["against base"] = against(done.get("base", {}), done[name]) if name != "base" else None
+        variant["against base"] = paired.get(name)
     base = next(iter(done.get("base", {}).values()), None)
     metrics = {}
     if base and before:

@@ -43,6 +43,7 @@ from shared.models import load_model, load_tokenizer
 from shared.models.weights import find_weights
 from shared.profile import PROFILES
 from shared.training import Stopwatch, quiet
+from tests.benchmarks.paired import differences
 
 TRAIN, HELDOUT = DATA_DIR / "preferences-train.jsonl", DATA_DIR / "preferences-heldout.jsonl"
 SEEDS, LENGTH, ROOM, TEMPERATURE = (1, 2, 3), 256, 70, 0.5
@@ -221,16 +222,6 @@ def compared(found: dict, before: dict, heldout: list[dict]) -> dict:
     }
 
 
-def differences(good: dict[str, dict[int, list[bool]]]) -> dict[str, dict]:
-    """For each method its good answers minus those of the control, paired by seed and chat; `good`: by method and seed."""
-    control = good.get(CONTROL, {})
-    return {
-        method: peft_training.seeds_difference([control[s] for s in seeds], [found[s] for s in seeds])
-        for method, found in good.items()
-        if method != CONTROL and (seeds := sorted(control.keys() & found.keys()))
-    }
-
-
 def table(runs: list[dict]) -> str:
     """One line a method: means over its seeds."""
     lines = [f"{'method':32} good   win    words  accuracy  chosen    rejected  s/step"]
@@ -334,7 +325,9 @@ def main() -> None:
         "setting": {name: value for name, value in asdict(setting).items() if name not in ("weights", "folder")},
         "options": {name: METHODS[name] for name in methods},
         "metrics": metrics,
-        "against control": differences(good | {"SFT": {seed: result["good"] for seed, result in before.items()}}),
+        "against control": differences(
+            good | {"SFT": {s: tuned_on_logs["good"] for s, tuned_on_logs in before.items()}}, CONTROL
+        ),
         "runs": tuned + runs,
     }
     text = json.dumps(dict.fromkeys(receipts.KEYS) | receipt, indent=2, default=str)
