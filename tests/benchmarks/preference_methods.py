@@ -272,9 +272,8 @@ def main() -> None:
         pool = ProcessPoolExecutor(args.workers, multiprocessing.get_context("spawn"), start)
         for seed, result in zip(seeds, pool.map(sft, [setting] * len(seeds), seeds), strict=True):
             before[seed] = result
-            print(
-                f"[{time.time() - began:4.0f} s] tuned on the logs, seed {seed}: {statistics.fmean(result['good']):.1%}"
-            )
+            share = statistics.fmean(result["good"])
+            print(f"[{time.time() - began:4.0f} s] tuned on the logs, seed {seed}: {share:.1%}", flush=True)
         waiting = [pool.submit(run, setting, method, seed) for seed in seeds for method in methods]
         good: dict[str, dict] = {}
         try:
