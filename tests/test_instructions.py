@@ -156,3 +156,17 @@ def test_the_empty_places_of_packed_rows_are_not_computed(tmp_path):
     assert lengths[0] < 128, "some rows were to have empty places"
     shapes = [batch["input_ids"].shape for batch in trainer.get_train_dataloader()]
     assert {rows for rows, _ in shapes} == {1} and sum(tokens for _, tokens in shapes) == sum(lengths)
+
+
+def test_the_record_holds_what_the_page_says_of_the_variants():
+    record = json.loads(
+        (receipts.ROOT / "03-Instruction-Tuning/results/instruction-ablations-smollm2.json").read_text("utf-8")
+    )
+    gaps = {name: variant["against base"] for name, variant in record["variants"].items()}
+    for worse in ("whole conversation", "packed, kept apart", "padding is the end token"):
+        assert gaps[worse]["high"] < 0, worse
+    for better in ("packed, wrapped", "no system prompt"):
+        assert gaps[better]["low"] > 0, better
+    for undecided in ("last answer only", "NEFTune, alpha 5"):
+        assert gaps[undecided]["low"] <= 0 <= gaps[undecided]["high"], undecided
+    assert 0.4 < record["variants"]["no system prompt"]["sentences as asked"]["value"] < 0.6  # "half"

@@ -1,12 +1,15 @@
 """The benchmark of preference methods: what it tells of its runs, by hand."""
 
+import json
+from statistics import fmean
+
 import pytest
 from peft import LoraConfig, get_peft_model
 
 from shared.data import read_jsonl
 from shared.judging import RULES
 from shared.models import load_model
-from shared.profile import TINY_MODEL
+from shared.profile import ROOT, TINY_MODEL
 from tests.benchmarks.preference_methods import METHODS, TRAIN, Setting, build, compared, single_answers, table
 
 PAIRS = [{"prompt": f"p{n}", "chosen": f"c{n}", "rejected": f"r{n}"} for n in range(20)]
@@ -74,3 +77,20 @@ def test_the_control_never_sees_a_rejected_answer(setting):
 def test_both_losses_are_in_the_sum(setting):
     assert build(setting, "DPO + SFT", seed=1)[0].args.loss_type == ["sigmoid", "sft"]
     assert build(setting, "DPO", seed=1)[0].args.loss_type == ["sigmoid"]
+
+
+def test_the_record_holds_what_the_page_says_of_the_methods():
+    record = json.loads((ROOT / "03-Instruction-Tuning/results/preference-methods-smollm2.json").read_text("utf-8"))
+
+    def mean(method, key):
+        return fmean(run[key] for run in record["runs"] if run["method"] == method)
+
+    gaps = record["against control"]
+    assert not any(gap["low"] > 0 for gap in gaps.values()), "a method does better than SFT on the chosen answers"
+    for method in ("DPO + SFT", "KTO", "ORPO", "SFT on chosen"):
+        assert mean(method, "chosen_change") > 0 and mean(method, "good") > 0.8, method
+    for method in ("DPO", "IPO", "SimPO", "DPO per token"):
+        assert mean(method, "chosen_change") < 0 and gaps[method]["high"] < 0, method
+    assert gaps["DPO, wrong reference"]["high"] < 0  # against the control it is decided, against DPO it is not:
+    wrong = [run["good"] for run in record["runs"] if run["method"] == "DPO, wrong reference"]
+    assert min(wrong) < mean("DPO", "good") < max(wrong)
